@@ -1,0 +1,49 @@
+//===- ExecOps.cpp - Programs of one device -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "nju/Dialect/Exec/IR/Exec.h"
+
+using namespace mlir;
+
+#include "nju/Dialect/Exec/IR/ExecDialect.cpp.inc"
+#define GET_OP_CLASSES
+#include "nju/Dialect/Exec/IR/ExecOps.cpp.inc"
+
+void nju::exec::ExecDialect::initialize() {
+  addOperations<
+#define GET_OP_LIST
+#include "nju/Dialect/Exec/IR/ExecOps.cpp.inc"
+      >();
+}
+
+LogicalResult
+nju::exec::LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto kernel =
+      symbols.lookupNearestSymbolFrom<func::FuncOp>(*this, getKernelAttr());
+  if (!kernel)
+    return emitOpError() << "launches " << getKernelAttr()
+                         << ", which is no function";
+  llvm::SmallVector<Type> expected(2, IndexType::get(getContext()));
+  llvm::append_range(expected, getOperandTypes());
+  if (kernel.getArgumentTypes() != llvm::ArrayRef<Type>(expected))
+    return emitOpError() << "launches " << getKernelAttr() << " of type "
+                         << kernel.getFunctionType() << ", expected arguments "
+                         << "(" << expected << ")";
+  return success();
+}
+
+void nju::exec::LaunchOp::getEffects(
+    llvm::SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+  for (OpOperand &operand : getInsMutable())
+    effects.emplace_back(MemoryEffects::Read::get(), &operand);
+  for (OpOperand &operand : getOutsMutable()) {
+    effects.emplace_back(MemoryEffects::Read::get(), &operand);
+    effects.emplace_back(MemoryEffects::Write::get(), &operand);
+  }
+}
