@@ -13,12 +13,14 @@
 #include "mlir/Transforms/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
+#include "nju/Transforms/Passes.h"
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   registry.insert<nju::NJUDialect, nju::exec::ExecDialect,
                   mlir::arith::ArithDialect, mlir::func::FuncDialect>();
   mlir::registerTransformsPasses();
+  nju::registerTransformsPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "NJU pass driver\n", registry));
 }

@@ -1,0 +1,58 @@
+//===- ParamReader.h - Values of nju.param -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_DIALECT_NJU_ANALYSIS_PARAMREADER_H
+#define NJU_DIALECT_NJU_ANALYSIS_PARAMREADER_H
+
+#include "nju/Dialect/NJU/Analysis/HostTensor.h"
+#include "nju/Dialect/NJU/IR/NJU.h"
+#include "llvm/ADT/StringMap.h"
+#include <string>
+
+namespace nju {
+
+/// Reads the values of `nju.param`s from the files of a model. Keeps the files
+/// open; not thread-safe.
+class ParamReader {
+public:
+  /// `folder`: what the paths of `#nju.file` are relative to. A path that is
+  /// absolute or contains ".." is refused.
+  explicit ParamReader(llvm::StringRef folder) : folder(folder.str()) {}
+  ~ParamReader();
+  ParamReader(const ParamReader &) = delete;
+  ParamReader &operator=(const ParamReader &) = delete;
+
+  /// The tensor before it is cut in panels: `data` permuted and converted to
+  /// the element type of the param. Fails, and says why in `reason()`, if the
+  /// param has more than `maxBytes` (of its own and its file's element type) or
+  /// its file cannot be read from beginning to end.
+  mlir::FailureOr<HostTensor> readLogical(ParamOp param, int64_t maxBytes);
+  /// The tensor that `nju.param_ref` yields, panels included.
+  mlir::FailureOr<HostTensor> read(ParamOp param, int64_t maxBytes);
+
+  /// Why the last call failed, as a diagnostic says it.
+  llvm::StringRef reason() const { return lastReason; }
+
+private:
+  mlir::FailureOr<HostTensor> readData(ParamOp param, int64_t maxBytes);
+  mlir::FailureOr<HostTensor> readFile(FileDataAttr file);
+  mlir::LogicalResult fail(const llvm::Twine &reason);
+
+  std::string folder;
+  std::string lastReason;
+  /// File descriptors by path.
+  llvm::StringMap<int> files;
+};
+
+/// `data` with dimension i being its dimension `permutation[i]`.
+HostTensor permuteDimensions(const HostTensor &data,
+                             llvm::ArrayRef<int64_t> permutation);
+
+} // namespace nju
+
+#endif // NJU_DIALECT_NJU_ANALYSIS_PARAMREADER_H
