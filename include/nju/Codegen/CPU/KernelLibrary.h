@@ -1,0 +1,93 @@
+//===- KernelLibrary.h - Hand-shaped CPU kernels ----------------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The kernels whose speed decides the speed of a model, emitted as scf.for and
+// one-dimensional vector ops. Every kernel is run by all workers at once (SPMD)
+// and does its own share. What one worker writes no other worker of the same
+// launch reads: a barrier is needed between dependent launches only.
+//
+// Arguments of every kernel, in the order of exec.launch: (worker: index,
+// workers: index, scalars..., ins..., outs...). Memrefs have the identity
+// layout and dynamic sizes unless stated otherwise; T is the number of tokens.
+//
+// A row's (token's) result has the same bits whatever T, the position of the
+// row among the others and the number of workers are.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_CODEGEN_CPU_KERNELLIBRARY_H
+#define NJU_CODEGEN_CPU_KERNELLIBRARY_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/SymbolTable.h"
+#include "nju/Codegen/CPU/CPUTarget.h"
+#include <optional>
+
+namespace nju {
+
+/// What distinguishes one attention kernel from another.
+struct CachedAttentionOptions {
+  int64_t heads = 0;   ///< Query heads, H.
+  int64_t kvHeads = 0; ///< Key/value heads, G; divides H.
+  int64_t headDim = 0; ///< D
+  /// Positions that a token sees, its own included; none: all before it.
+  std::optional<int64_t> window;
+  /// One a query head, or empty: the score of position j is increased by
+  /// slope * (j - position).
+  llvm::SmallVector<float> slopes;
+};
+
+/// Creates kernels in a module on first use: private functions at its end,
+/// named `nju_...`. Dialects used: arith, func, memref, scf, vector.
+class KernelLibrary {
+public:
+  KernelLibrary(mlir::ModuleOp module, const CPUTarget &target);
+
+  /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xf32>): x is [T, K]; xp
+  /// gets its T * K elements in the row blocks that `linear` reads. Leaves xp
+  /// alone if T is 1.
+  mlir::func::FuncOp packRows();
+
+  /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xf32>,
+  ///  w: memref<?x?x32xW>, [bias: memref<?xf32>,] y: memref<?x?xf32>):
+  /// y = x w + bias with x [T, K], w [panels, K, 32], bias [N], y [T, N] and
+  /// 32 * (panels - 1) < N <= 32 * panels. `xp` must hold what `packRows` makes
+  /// of x, unless T is 1. W is f32, f16 or bf16. Each element is a chain of
+  /// fused multiply-adds in ascending k from 0; the bias is added last.
+  mlir::func::FuncOp linear(mlir::Type weightType, bool bias);
+
+  /// (worker, workers, before: index, max_sequences: index, cache_tokens: index,
+  ///  k: memref<?xGxDxf32>, v: memref<?xGxDxf32>, positions: memref<?xi32>,
+  ///  sequences: memref<?xi32>, cache: memref<?xi8>):
+  /// writes keys and values of T tokens into the cache of a layer, laid out as
+  /// nju_abi_step_args says. `before` is the sum of heads * head_dim (the
+  /// cache's, G * D) of the layers before this one.
+  mlir::func::FuncOp cacheWrite(int64_t kvHeads, int64_t headDim);
+
+  /// (worker, workers, before: index, max_sequences: index, cache_tokens: index,
+  ///  scale: f32, q: memref<?xHxDxf32>, positions: memref<?xi32>,
+  ///  sequences: memref<?xi32>, cache: memref<?xi8>, y: memref<?xHxDxf32>):
+  /// attention of each token over its sequence's positions 0 (or the window's
+  /// begin) to its own; see nju.cached_attention. Runs after `cacheWrite`.
+  /// Method: online softmax over chunks of positions; Milakov and
+  /// Gimelshein, "Online normalizer calculation for softmax", algorithm 3.
+  mlir::func::FuncOp cachedAttention(const CachedAttentionOptions &options);
+
+private:
+  mlir::func::FuncOp lookup(llvm::StringRef name);
+  mlir::func::FuncOp create(llvm::StringRef name,
+                            llvm::ArrayRef<mlir::Type> arguments);
+
+  mlir::ModuleOp module;
+  CPUTarget target;
+};
+
+} // namespace nju
+
+#endif // NJU_CODEGEN_CPU_KERNELLIBRARY_H

@@ -1,0 +1,28 @@
+//===- KernelLibrary.cpp - Hand-shaped CPU kernels --------------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "nju/Codegen/CPU/KernelLibrary.h"
+
+using namespace mlir;
+
+nju::KernelLibrary::KernelLibrary(ModuleOp module, const CPUTarget &target)
+    : module(module), target(target) {}
+
+func::FuncOp nju::KernelLibrary::lookup(StringRef name) {
+  return module.lookupSymbol<func::FuncOp>(name);
+}
+
+func::FuncOp nju::KernelLibrary::create(StringRef name,
+                                        ArrayRef<Type> arguments) {
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  auto type = builder.getFunctionType(arguments, {});
+  auto function =
+      func::FuncOp::create(builder, module.getLoc(), name, type);
+  function.setPrivate();
+  return function;
+}
