@@ -85,17 +85,28 @@ NJU_EXPORT nju_status nju_model_open(const void *descriptor,
                                      const nju_model_options *options,
                                      nju_model **out_model);
 
-/// Releases the model; NULL is allowed. No session may be alive.
+/// Releases the model; NULL is allowed. Sessions that are still alive keep what
+/// they need: the library and the weights go with the last of them.
 NJU_EXPORT void nju_model_release(nju_model *model);
 
 /// The signature as JSON (see docs/abi.md); owned by the model.
 NJU_EXPORT const char *nju_model_signature(const nju_model *model);
 
+/// Size of the vocabulary, which is the length of a row of logits; 0 if the
+/// model is no language model.
+NJU_EXPORT int64_t nju_model_vocabulary(const nju_model *model);
+
+/// DLDataType.code of booleans (kDLBool of DLPack 1.0, with 8 bits), for
+/// dlpack.h headers that do not have it yet.
+#define NJU_DL_BOOL 6
+
 /// Runs a graph that is not a language model. `inputs` are CPU tensors in the
-/// signature's order, row-major or strided, types as the signature says;
-/// dynamic dimensions of one name must agree. `out_outputs` receives
-/// `num_outputs` new tensors, each freed by the caller through its `deleter`.
-/// `num_threads` <= 0 means all cores. Thread-safe.
+/// signature's order, row-major or strided, types as the signature says (`i1`:
+/// NJU_DL_BOOL or unsigned, 8 bits); dynamic dimensions of one name must agree.
+/// `out_outputs` receives `num_outputs` new tensors, each freed by the caller
+/// through its `deleter`; on failure all of them are NULL. The tensors do not
+/// depend on the model and may outlive it. `num_threads` 0 means all cores.
+/// Thread-safe.
 NJU_EXPORT nju_status nju_model_run(const nju_model *model,
                                     const DLTensor *inputs, size_t num_inputs,
                                     int num_threads, size_t num_outputs,
@@ -116,8 +127,11 @@ typedef struct nju_session_options {
   int32_t num_threads;   ///< Threads of a step; 0: all cores.
 } nju_session_options;
 
-/// Creates a session; memory is reserved here and nowhere else. Released with
-/// nju_session_release, before the model.
+/// Creates a session; `options` may be NULL. Address space for the longest
+/// sequences is reserved here and nowhere else, its pages become real as
+/// sequences grow. Limits whose memory this machine does not have are refused
+/// with NJU_RESOURCE_EXHAUSTED, saying how much is asked and how much too much
+/// that is. The caller releases `*out_session` with nju_session_release.
 NJU_EXPORT nju_status nju_session_create(const nju_model *model,
                                          const nju_session_options *options,
                                          nju_session **out_session);
@@ -161,18 +175,33 @@ NJU_EXPORT int32_t nju_session_length(const nju_session *session,
 /// The limits that are in force (every field set).
 NJU_EXPORT nju_session_options nju_session_limits(const nju_session *session);
 
+/// Where a session's memory goes, in bytes.
+typedef struct nju_memory {
+  uint64_t weights; ///< Mapped weight data, shared by all sessions.
+  uint64_t cache;   ///< Key/value cache when every sequence is full.
+  uint64_t arena;   ///< Scratch memory of a step.
+} nju_memory;
+
+NJU_EXPORT nju_memory nju_session_memory(const nju_session *session);
+
 //===----------------------------------------------------------------------===//
 // Sampling
 //===----------------------------------------------------------------------===//
 
-/// How to choose the next token. Zero-initialised: greedy.
+/// How to choose the next token. Zero-initialised: greedy. The steps are taken
+/// in this order: repetition penalty, temperature, top-k, top-p, min-p, draw.
 typedef struct nju_sampling_options {
   float temperature;        ///< 0: greedy, the lowest index wins ties.
-  int32_t top_k;            ///< 0: off.
-  float top_p;              ///< 0 or 1: off.
-  float min_p;              ///< 0: off.
-  float repetition_penalty; ///< 0 or 1: off.
-  uint64_t seed;
+  int32_t top_k;            ///< Keep the k largest logits. 0: off.
+  float top_p;              ///< Keep the fewest most likely tokens whose
+                            ///< probabilities sum to at least this. 0 or 1: off.
+  float min_p;              ///< Keep tokens at least this times as likely as
+                            ///< the likeliest one. 0: off.
+  float repetition_penalty; ///< Logits of tokens in the history are divided by
+                            ///< this if positive, multiplied by it if negative
+                            ///< (Keskar et al. 2019, CTRL). 0 or 1: off.
+  uint64_t seed;            ///< Same seed, same logits: same tokens, on every
+                            ///< machine.
 } nju_sampling_options;
 
 /// A sampler with its own random state; one thread at a time.
@@ -183,7 +212,8 @@ NJU_EXPORT nju_status nju_sampler_create(const nju_sampling_options *options,
 NJU_EXPORT void nju_sampler_release(nju_sampler *sampler);
 
 /// Chooses a token from `logits` [vocabulary]. `history` are the tokens that
-/// the repetition penalty looks at.
+/// the repetition penalty looks at (NULL with length 0: none). A logit may be
+/// minus infinity (never chosen); NaN and plus infinity are refused.
 NJU_EXPORT nju_status nju_sampler_sample(nju_sampler *sampler,
                                          const float *logits, size_t vocabulary,
                                          const int32_t *history,
