@@ -7,7 +7,8 @@
 //===----------------------------------------------------------------------===//
 //
 // Bit positions: Intel 64 and IA-32 Architectures Software Developer's Manual,
-// volume 2, CPUID; AMD64 Architecture Programmer's Manual, volume 3, appendix E.
+// volume 2, CPUID; AMD64 Architecture Programmer's Manual, volume 3, appendix
+// E.
 //
 //===----------------------------------------------------------------------===//
 

@@ -58,8 +58,7 @@ static nju_status checkSegments(const std::string &path, const MappedFile &file,
                 path.c_str());
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment;
-    memcpy(&segment,
-           file.getData() + header.e_phoff + i * sizeof(Elf64_Phdr),
+    memcpy(&segment, file.getData() + header.e_phoff + i * sizeof(Elf64_Phdr),
            sizeof(segment));
     uint64_t end;
     if (__builtin_add_overflow(segment.p_offset, segment.p_filesz, &end) ||
@@ -86,8 +85,7 @@ static nju_status checkLibrary(const std::string &path) {
                 path.c_str());
   memcpy(&header, file.getData(), sizeof(header));
   if (header.e_ident[EI_CLASS] != ELFCLASS64 ||
-      header.e_ident[EI_DATA] != ELFDATA2LSB ||
-      header.e_machine != hostMachine)
+      header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != hostMachine)
     return fail(NJU_INCOMPATIBLE,
                 "model '%s' was compiled for another machine (ELF machine %u), "
                 "this one is %s",
@@ -152,8 +150,9 @@ nju_status Model::checkDescriptor(const void *address) {
   if (!descriptor->signature)
     return fail(NJU_DATA_LOSS, "the model's descriptor has no signature");
   if (descriptor->signature[descriptor->signature_length])
-    return fail(NJU_DATA_LOSS, "the model's signature does not end after the "
-                               "%" PRIu64 " bytes that its descriptor says",
+    return fail(NJU_DATA_LOSS,
+                "the model's signature does not end after the "
+                "%" PRIu64 " bytes that its descriptor says",
                 descriptor->signature_length);
   return NJU_OK;
 }

@@ -80,8 +80,8 @@ static std::string describeShape(const TensorType &type) {
   std::string text = "[";
   for (const Dimension &dimension : type.shape) {
     text += text.size() > 1 ? ", " : "";
-    text += dimension.size >= 0 ? std::to_string(dimension.size)
-                                : dimension.name;
+    text +=
+        dimension.size >= 0 ? std::to_string(dimension.size) : dimension.name;
   }
   return text + "]";
 }

@@ -172,9 +172,8 @@ static int32_t draw(nju_sampler &sampler) {
   for (size_t i = 0; i < sampler.logits.size(); ++i) {
     double logit = sampler.logits[i];
     if (logit > -INFINITY)
-      candidates.push_back(
-          {int32_t(i), logit,
-           exponential((logit - best) / options.temperature)});
+      candidates.push_back({int32_t(i), logit,
+                            exponential((logit - best) / options.temperature)});
   }
   if (options.top_k > 0 || (options.top_p > 0 && options.top_p < 1))
     keepTop(candidates, options);
@@ -217,8 +216,9 @@ static nju_status checkOptions(const nju_sampling_options &options) {
                         "%s is %g, expected a finite number of at least 0",
                         field.name, double(field.value));
   if (options.top_k < 0)
-    return fail(NJU_INVALID_ARGUMENT, "top_k is %" PRId32 ", expected 0 (off) "
-                                      "or more",
+    return fail(NJU_INVALID_ARGUMENT,
+                "top_k is %" PRId32 ", expected 0 (off) "
+                "or more",
                 options.top_k);
   return NJU_OK;
 }

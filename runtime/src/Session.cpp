@@ -33,9 +33,8 @@ static nju_status resolveLimit(const char *name, int32_t requested,
 
 nju_status Session::resolveLimits(const nju_session_options &options) {
   const Signature &signature = model->getSignature();
-  if (nju_status status =
-          resolveLimit("max_tokens", options.max_tokens, signature.maxTokens,
-                       limits.max_tokens))
+  if (nju_status status = resolveLimit("max_tokens", options.max_tokens,
+                                       signature.maxTokens, limits.max_tokens))
     return status;
   if (nju_status status =
           resolveLimit("max_sequences", options.max_sequences,
@@ -77,8 +76,8 @@ nju_status Session::reserve() {
                   "bits can count: lower max_tokens or max_sequences",
                   signature.name.c_str(), limits.max_sequences,
                   limits.max_tokens);
-    smallestHead = std::min(smallestHead,
-                            sizeof(float) * layer.headDim * cacheTokens);
+    smallestHead =
+        std::min(smallestHead, sizeof(float) * layer.headDim * cacheTokens);
   }
   uint64_t arenaBytes = signature.arenaBytes;
   uint64_t available = getAvailableMemory();
@@ -220,8 +219,7 @@ nju_status Session::step(const nju_batch &batch, float *logits) {
     size_t firstRow = row;
     while (row < batch.num_rows && size_t(batch.rows[row]) < end)
       ++row;
-    if (nju_status status =
-            runChunk(batch, begin, end, firstRow, row, logits))
+    if (nju_status status = runChunk(batch, begin, end, firstRow, row, logits))
       return status;
   }
   // Only now: what a failed step wrote lies beyond the end of every sequence.
@@ -297,8 +295,7 @@ int32_t Session::getLength(int32_t sequence) const {
 }
 
 nju_memory Session::getMemory() const {
-  return {model->getSignature().weightsBytes, cache.getSize(),
-          arena.getSize()};
+  return {model->getSignature().weightsBytes, cache.getSize(), arena.getSize()};
 }
 
 //===----------------------------------------------------------------------===//
@@ -316,8 +313,8 @@ nju_status nju_session_create(const nju_model *model,
   return guard([&] {
     std::unique_ptr<nju_session> session(
         new nju_session{Session(model->model)});
-    if (nju_status status = session->session.create(
-            options ? *options : nju_session_options{}))
+    if (nju_status status =
+            session->session.create(options ? *options : nju_session_options{}))
       return status;
     *out_session = session.release();
     return NJU_OK;

@@ -18,12 +18,12 @@ using namespace nju;
 using Json = nlohmann::json;
 
 static const ElementType elementTypes[] = {
-    {"f32", kDLFloat, 32, "F32"},   {"f16", kDLFloat, 16, "F16"},
+    {"f32", kDLFloat, 32, "F32"},    {"f16", kDLFloat, 16, "F16"},
     {"bf16", kDLBfloat, 16, "BF16"}, {"f64", kDLFloat, 64, "F64"},
-    {"i64", kDLInt, 64, "I64"},     {"i32", kDLInt, 32, "I32"},
-    {"i16", kDLInt, 16, "I16"},     {"i8", kDLInt, 8, "I8"},
-    {"u8", kDLUInt, 8, "U8"},       {"u16", kDLUInt, 16, "U16"},
-    {"u32", kDLUInt, 32, "U32"},    {"u64", kDLUInt, 64, "U64"},
+    {"i64", kDLInt, 64, "I64"},      {"i32", kDLInt, 32, "I32"},
+    {"i16", kDLInt, 16, "I16"},      {"i8", kDLInt, 8, "I8"},
+    {"u8", kDLUInt, 8, "U8"},        {"u16", kDLUInt, 16, "U16"},
+    {"u32", kDLUInt, 32, "U32"},     {"u64", kDLUInt, 64, "U64"},
     {"i1", NJU_DL_BOOL, 8, "BOOL"},
 };
 
@@ -114,7 +114,8 @@ static nju_status readCache(const Json &lm, Signature &signature) {
     return bad("lm.cache", "a list of objects");
   for (const Json &layer : *layers) {
     CacheLayer entry;
-    if (nju_status status = readInteger(layer, "heads", 1, 1 << 16, entry.heads))
+    if (nju_status status =
+            readInteger(layer, "heads", 1, 1 << 16, entry.heads))
       return status;
     if (nju_status status =
             readInteger(layer, "head_dim", 1, 1 << 16, entry.headDim))

@@ -81,9 +81,11 @@ static nju_status readExtent(const std::string &path, const std::string &name,
     return tensorError(path, name, "is not described by an object");
   auto offsets = tensor.find("data_offsets");
   if (offsets == tensor.end() || !offsets->is_array() || offsets->size() != 2 ||
-      !(*offsets)[0].is_number_unsigned() || !(*offsets)[1].is_number_unsigned())
+      !(*offsets)[0].is_number_unsigned() ||
+      !(*offsets)[1].is_number_unsigned())
     return tensorError(path, name, "has no valid 'data_offsets'");
-  extent = {(*offsets)[0].get<uint64_t>(), (*offsets)[1].get<uint64_t>(), &name};
+  extent = {(*offsets)[0].get<uint64_t>(), (*offsets)[1].get<uint64_t>(),
+            &name};
   if (extent.begin > extent.end || extent.end > dataSize)
     return tensorError(path, name, "lies outside the file");
   uint64_t bytes;

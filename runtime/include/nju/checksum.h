@@ -1,4 +1,5 @@
-//===- checksum.h - Checksum of weight data -----------------------*- C++ -*-===//
+//===- checksum.h - Checksum of weight data -----------------------*- C++
+//-*-===//
 //
 // Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -11,14 +12,14 @@
 // it is asked to verify. It detects accidents, it does not withstand attackers.
 //
 // Definition (docs/abi.md): the bytes are padded with zeros to a multiple of 32
-// and read as little-endian 64-bit words; word i belongs to lane i mod 4. A lane
-// starts at its number plus one times `prime` and takes in a word w by
+// and read as little-endian 64-bit words; word i belongs to lane i mod 4. A
+// lane starts at its number plus one times `prime` and takes in a word w by
 //   lane = rotate_left(lane ^ w, 29) * prime.
 // The digest folds the lanes 0 to 3 and then the number of bytes in the same
 // manner, starting from 0, and finally mixes: h ^= h >> 32; h *= prime;
-// h ^= h >> 29. Every step is a bijection of the lane, so one changed word always
-// changes the digest. Four lanes keep the multiplier busy: it runs at memory
-// speed.
+// h ^= h >> 29. Every step is a bijection of the lane, so one changed word
+// always changes the digest. Four lanes keep the multiplier busy: it runs at
+// memory speed.
 //
 //===----------------------------------------------------------------------===//
 

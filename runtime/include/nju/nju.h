@@ -191,12 +191,12 @@ NJU_EXPORT nju_memory nju_session_memory(const nju_session *session);
 /// How to choose the next token. Zero-initialised: greedy. The steps are taken
 /// in this order: repetition penalty, temperature, top-k, top-p, min-p, draw.
 typedef struct nju_sampling_options {
-  float temperature;        ///< 0: greedy, the lowest index wins ties.
-  int32_t top_k;            ///< Keep the k largest logits. 0: off.
-  float top_p;              ///< Keep the fewest most likely tokens whose
-                            ///< probabilities sum to at least this. 0 or 1: off.
-  float min_p;              ///< Keep tokens at least this times as likely as
-                            ///< the likeliest one. 0: off.
+  float temperature; ///< 0: greedy, the lowest index wins ties.
+  int32_t top_k;     ///< Keep the k largest logits. 0: off.
+  float top_p;       ///< Keep the fewest most likely tokens whose
+                     ///< probabilities sum to at least this. 0 or 1: off.
+  float min_p;       ///< Keep tokens at least this times as likely as
+                     ///< the likeliest one. 0: off.
   float repetition_penalty; ///< Logits of tokens in the history are divided by
                             ///< this if positive, multiplied by it if negative
                             ///< (Keskar et al. 2019, CTRL). 0 or 1: off.

@@ -1,0 +1,220 @@
+//===- Common.cpp - What the commands of nju-run share --------------------===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Common.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
+
+using namespace nju::run;
+
+void nju::run::check(nju_status status) {
+  if (status != NJU_OK)
+    throw Failure(nju_last_error_message());
+}
+
+//===----------------------------------------------------------------------===//
+// Interruption
+//===----------------------------------------------------------------------===//
+
+static volatile std::sig_atomic_t interrupted = 0;
+
+static void onInterrupt(int) {
+  if (interrupted) {
+    signal(SIGINT, SIG_DFL);
+    raise(SIGINT);
+  }
+  interrupted = 1;
+}
+
+void nju::run::catchInterrupts() {
+  // Without SA_RESTART a waiting read returns and the command can end.
+  struct sigaction action = {};
+  action.sa_handler = onInterrupt;
+  sigaction(SIGINT, &action, nullptr);
+}
+
+bool nju::run::isInterrupted() { return interrupted; }
+void nju::run::clearInterrupt() { interrupted = 0; }
+
+void nju::run::checkInterrupt() {
+  if (interrupted)
+    throw Failure("interrupted");
+}
+
+//===----------------------------------------------------------------------===//
+// Models and sessions
+//===----------------------------------------------------------------------===//
+
+void ModelOptions::add(CLI::App &command) {
+  command.add_option("model", path, "the model, a .so made by nju-compile")
+      ->required()
+      ->type_name("MODEL.so");
+  command
+      .add_option("--weights", weights,
+                  "weight file (default: the one beside the model)")
+      ->type_name("FILE");
+  command.add_flag("--verify", verify,
+                   "read the whole weight file and compare its checksum");
+  command.add_option("--threads", threads, "threads (default: all cores)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
+}
+
+ModelHandle ModelOptions::load() const {
+  nju_model_options options = {};
+  options.weights_path = weights.empty() ? nullptr : weights.c_str();
+  options.verify_weights = verify;
+  nju_model *model;
+  check(nju_model_load(path.c_str(), &options, &model));
+  return ModelHandle(model);
+}
+
+SessionHandle ModelOptions::createSession(const nju_model *model,
+                                          int64_t maxTokens) const {
+  int64_t compiled = getSignature(model)["lm"]["max_tokens"];
+  nju_session_options options = {};
+  options.max_tokens = std::min(maxTokens, compiled);
+  options.max_sequences = 1;
+  options.num_threads = threads;
+  nju_session *session;
+  check(nju_session_create(model, &options, &session));
+  return SessionHandle(session);
+}
+
+nlohmann::json nju::run::getSignature(const nju_model *model) {
+  return nlohmann::json::parse(nju_model_signature(model));
+}
+
+void nju::run::requireLanguageModel(const nju_model *model,
+                                    const char *command) {
+  if (nju_model_vocabulary(model))
+    return;
+  std::string name = getSignature(model)["name"];
+  throw Failure("model '" + name + "' is no language model, so '" + command +
+                "' does not apply: use 'nju-run run'");
+}
+
+size_t nju::run::getStepTokens(const nju_model *model) {
+  return getSignature(model)["lm"]["max_batch_tokens"];
+}
+
+std::vector<float> nju::run::prefill(nju_session *session,
+                                     const nju_model *model,
+                                     const std::vector<int32_t> &tokens) {
+  std::vector<float> logits(nju_model_vocabulary(model));
+  size_t stepTokens = getStepTokens(model);
+  for (size_t begin = 0; begin < tokens.size(); begin += stepTokens) {
+    checkInterrupt();
+    nju_batch batch = {};
+    batch.num_tokens = std::min(stepTokens, tokens.size() - begin);
+    batch.tokens = tokens.data() + begin;
+    int32_t last = batch.num_tokens - 1;
+    if (begin + batch.num_tokens == tokens.size()) {
+      batch.num_rows = 1;
+      batch.rows = &last;
+    }
+    check(nju_session_step(session, &batch, logits.data()));
+  }
+  return logits;
+}
+
+std::vector<int32_t> nju::run::parseTokens(const std::string &text,
+                                           int64_t vocabulary) {
+  std::vector<int32_t> tokens;
+  for (size_t begin = 0; begin <= text.size();) {
+    size_t end = std::min(text.find(',', begin), text.size());
+    std::string item = text.substr(begin, end - begin);
+    char *rest;
+    errno = 0;
+    long long value = std::strtoll(item.c_str(), &rest, 10);
+    while (*rest == ' ' || *rest == '\n')
+      ++rest;
+    if (item.empty() || *rest || rest == item.c_str())
+      throw Failure("'" + item +
+                    "' in --tokens is not a number, expected a list such as "
+                    "1,5,9");
+    if (errno || value < 0 || value >= vocabulary)
+      throw Failure("token " + item +
+                    " in --tokens is outside the vocabulary "
+                    "of 0 to " +
+                    std::to_string(vocabulary - 1));
+    tokens.push_back(value);
+    begin = end + 1;
+  }
+  return tokens;
+}
+
+//===----------------------------------------------------------------------===//
+// Output
+//===----------------------------------------------------------------------===//
+
+void nju::run::print(const std::string &text) {
+  size_t written = 0;
+  while (written < text.size()) {
+    ssize_t count =
+        ::write(STDOUT_FILENO, text.data() + written, text.size() - written);
+    if (count >= 0)
+      written += count;
+    else if (errno == EPIPE)
+      throw BrokenPipe();
+    else if (errno != EINTR)
+      throw Failure(std::string("cannot write to standard output: ") +
+                    strerror(errno));
+  }
+}
+
+OutputFile::OutputFile(const std::string &path)
+    : path(path),
+      temporary(path + ".tmp" + std::to_string(static_cast<long>(getpid()))),
+      file(fopen(temporary.c_str(), "wxe")) {
+  if (!file)
+    throw Failure("cannot create '" + path + "': " + strerror(errno));
+}
+
+OutputFile::~OutputFile() {
+  if (!file)
+    return;
+  fclose(file);
+  unlink(temporary.c_str());
+}
+
+void OutputFile::raise(const char *what) {
+  throw Failure(std::string("cannot ") + what + " '" + path +
+                "': " + strerror(errno));
+}
+
+void OutputFile::write(const void *data, size_t size) {
+  if (size && fwrite(data, 1, size, file) != size)
+    raise("write");
+}
+
+void OutputFile::commit() {
+  if (fflush(file))
+    raise("write");
+  if (rename(temporary.c_str(), path.c_str()))
+    raise("create");
+  fclose(file);
+  file = nullptr;
+}
+
+std::string nju::run::formatBytes(double bytes) {
+  static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+  int unit = 0;
+  for (; bytes >= 1000 && unit < 4; ++unit)
+    bytes /= 1000;
+  char text[32];
+  snprintf(text, sizeof(text), unit ? "%.2f %s" : "%.0f %s", bytes,
+           units[unit]);
+  return text;
+}
