@@ -49,8 +49,9 @@ public:
   bool operator==(SymbolicExpr other) const { return impl == other.impl; }
   bool operator!=(SymbolicExpr other) const { return impl != other.impl; }
 
-  /// Sum, difference and product. Where a coefficient leaves int64, the result
-  /// is the opaque symbol `overflow(...)`.
+  /// Sum, difference and product. Where a coefficient leaves int64, or a
+  /// product has more than a thousand terms, the result is the opaque symbol
+  /// `overflow(...)`.
   SymbolicExpr operator+(SymbolicExpr other) const;
   SymbolicExpr operator-(SymbolicExpr other) const;
   SymbolicExpr operator*(SymbolicExpr other) const;
