@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""Tests examples/stories260K/convert.py, bench/make-model and the story grammar."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+import onnx
+
+from ort_reference import LanguageModel
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+CONVERT = REPOSITORY / "examples/stories260K/convert.py"
+MAKE_MODEL = REPOSITORY / "bench/make-model"
+GRAMMAR = REPOSITORY / "examples/tiny-stories/grammar.py"
+SHARED = pathlib.Path(os.environ.get("NJU_SHARED", REPOSITORY.parent / "shared"))
+STORIES_260K = SHARED / "data/stories260K"
+
+
+def run(*command) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True,
+                          check=False)
+
+
+class FolderTest(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+
+class TinyCheckpoint:
+    """A llama2.c checkpoint of random weights, and what it computes."""
+
+    dim, ffn, layers, heads, kv_heads, vocabulary, sequence = 12, 20, 2, 3, 1, 11, 16
+
+    def __init__(self, tied: bool) -> None:
+        rng = np.random.default_rng(3)
+        d, f, n, v, width = self.dim, self.ffn, self.layers, self.vocabulary, 4 * self.kv_heads
+        shapes = {"embedding": (v, d), "norm1": (n, d), "wq": (n, d, d), "wk": (n, width, d),
+                  "wv": (n, width, d), "wo": (n, d, d), "norm2": (n, d), "w1": (n, f, d),
+                  "w2": (n, d, f), "w3": (n, f, d), "norm": (d,), "rope": (2, self.sequence, 2)}
+        if not tied:
+            shapes["classifier"] = (v, d)
+        self.w = {name: rng.normal(0, 0.5, shape).astype("<f4") for name, shape in shapes.items()}
+        self.header = struct.pack("<7i", d, f, n, self.heads, self.kv_heads, v if tied else -v,
+                                  self.sequence)
+        self.classifier = self.w["embedding" if tied else "classifier"]
+
+    def write(self, folder: pathlib.Path) -> None:
+        data = self.header + b"".join(array.tobytes() for array in self.w.values())
+        (folder / "stories260K.bin").write_bytes(data)
+        pieces = [bytes([97 + i]) * (i % 3 + 1) for i in range(self.vocabulary)]
+        records = [struct.pack("<fi", -float(i), len(p)) + p for i, p in enumerate(pieces)]
+        (folder / "tok512.bin").write_bytes(struct.pack("<i", 3) + b"".join(records))
+
+    def logits(self, tokens: list[int]) -> np.ndarray:
+        """llama2.c's forward pass in float64, a token at a time."""
+        w = {name: array.astype(np.float64) for name, array in self.w.items()}
+        head_dim = self.dim // self.heads
+
+        def norm(x, weight):
+            return weight * x / np.sqrt(np.mean(x * x) + 1e-5)
+
+        def rotate(x, position):
+            x = x.reshape(-1, head_dim // 2, 2)
+            angle = position * 10000.0 ** (-np.arange(0, head_dim, 2) / head_dim)
+            turned = (x[..., 0] + 1j * x[..., 1]) * np.exp(1j * angle)
+            return np.stack([turned.real, turned.imag], -1).reshape(-1, head_dim)
+
+        keys = [[] for _ in range(self.layers)]
+        values = [[] for _ in range(self.layers)]
+        rows = []
+        for position, token in enumerate(tokens):
+            x = w["embedding"][token]
+            for n in range(self.layers):
+                h = norm(x, w["norm1"][n])
+                query = rotate(w["wq"][n] @ h, position)
+                keys[n].append(rotate(w["wk"][n] @ h, position)[0])
+                values[n].append(w["wv"][n] @ h)
+                scores = query @ np.array(keys[n]).T / np.sqrt(head_dim)
+                weights = np.exp(scores - scores.max(-1, keepdims=True))
+                weights /= weights.sum(-1, keepdims=True)
+                x = x + w["wo"][n] @ (weights @ np.array(values[n])).ravel()
+                h = norm(x, w["norm2"][n])
+                gate = w["w1"][n] @ h
+                x = x + w["w2"][n] @ (gate / (1 + np.exp(-gate)) * (w["w3"][n] @ h))
+            rows.append(self.classifier.astype(np.float64) @ norm(x, w["norm"]))
+        return np.array(rows)
+
+
+class ConvertTest(FolderTest):
+    def convert(self, source: pathlib.Path) -> subprocess.CompletedProcess:
+        return run(CONVERT, source, "-o", self.folder / "out")
+
+    def test_computes_what_the_checkpoint_computes(self) -> None:
+        for tied in (True, False):
+            checkpoint = TinyCheckpoint(tied)
+            checkpoint.write(self.folder)
+            result = self.convert(self.folder)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            tokens = [1, 5, 9, 2, 7, 7, 0, 10]
+            actual = LanguageModel(self.folder / "out/model.onnx").logits(tokens)
+            np.testing.assert_allclose(actual, checkpoint.logits(tokens), rtol=1e-4, atol=1e-5)
+            self.assertEqual((self.folder / "out/tokenizer.bin").read_bytes(),
+                             (self.folder / "tok512.bin").read_bytes())
+
+    def expect_error(self, message: str) -> None:
+        result = self.convert(self.folder)
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stderr, f"^error: {message}")
+        self.assertEqual(result.stderr.count("\n"), 1)
+        self.assertFalse((self.folder / "out").exists())
+
+    def test_refuses_missing_checkpoint(self) -> None:
+        self.expect_error(r"cannot read '.*stories260K\.bin': no such file or directory")
+
+    def test_refuses_missing_tokenizer(self) -> None:
+        TinyCheckpoint(True).write(self.folder)
+        (self.folder / "tok512.bin").unlink()
+        self.expect_error(r"cannot read '.*tok512\.bin': no such file or directory")
+
+    def edit(self, name: str, change) -> None:
+        TinyCheckpoint(True).write(self.folder)
+        path = self.folder / name
+        path.write_bytes(change(path.read_bytes()))
+
+    def test_refuses_truncated_header(self) -> None:
+        self.edit("stories260K.bin", lambda data: data[:20])
+        self.expect_error(r".* is truncated: 20 bytes, expected a header of 28")
+
+    def test_refuses_truncated_weights(self) -> None:
+        self.edit("stories260K.bin", lambda data: data[:-4])
+        self.expect_error(r".* is truncated: \d+ bytes, expected \d+")
+
+    def test_refuses_bytes_after_the_weights(self) -> None:
+        self.edit("stories260K.bin", lambda data: data + b"1234")
+        self.expect_error(r".* is too long: \d+ bytes, expected \d+")
+
+    def test_refuses_a_file_of_another_kind(self) -> None:
+        self.edit("stories260K.bin", lambda data: b"\x7fELF" + data[4:])
+        self.expect_error(r".* is not a llama2\.c checkpoint")
+
+    def test_refuses_truncated_tokenizer(self) -> None:
+        self.edit("tok512.bin", lambda data: data[:-1])
+        self.expect_error(r".*tok512\.bin' is truncated: token 10 has 2 bytes, 1 are left")
+
+    def test_refuses_tokenizer_of_another_vocabulary(self) -> None:
+        self.edit("tok512.bin", lambda data: data + struct.pack("<fi", 0.0, 0))
+        self.expect_error(r".*tok512\.bin' holds more than 11 tokens")
+
+    @unittest.skipUnless(STORIES_260K.exists(), f"{STORIES_260K} is absent")
+    def test_stories260k_says_its_story(self) -> None:
+        result = self.convert(STORIES_260K)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        expected = [int(t) for t in (STORIES_260K / "greedy-200.tokens").read_text().split(",")]
+        model = LanguageModel(self.folder / "out/model.onnx")
+        self.assertEqual(model.greedy([1], 200), expected)
+
+
+class MakeModelTest(FolderTest):
+    def make(self, name: str, *options: str) -> pathlib.Path:
+        folder = self.folder / name
+        result = run(MAKE_MODEL, "--shape", "tiny", "-o", folder, *options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return folder
+
+    def test_writes_a_language_model_with_past(self) -> None:
+        folder = self.make("f32", "--type", "f32")
+        onnx.checker.check_model(str(folder / "model.onnx"))
+        model = LanguageModel(folder / "model.onnx")
+        self.assertEqual(len(model.past_names), 4)
+        tokens = [1, 300, 5, 9, 44]
+        whole = model.logits(tokens)
+        first, cache = model.step(tokens[:2], 0, model.empty_cache())
+        rest, _ = model.step(tokens[2:], 2, cache)
+        np.testing.assert_allclose(np.concatenate([first, rest]), whole, atol=1e-5)
+
+    def test_types_hold_the_same_weights(self) -> None:
+        expected = LanguageModel(self.make("f32", "--type", "f32") / "model.onnx").logits([1, 2, 3])
+        f16 = LanguageModel(self.make("f16") / "model.onnx").logits([1, 2, 3])
+        np.testing.assert_allclose(f16, expected, atol=5e-3)
+        bf16 = LanguageModel(self.make("bf16", "--type", "bf16") / "model.onnx", widen=True)
+        np.testing.assert_allclose(bf16.logits([1, 2, 3]), expected, atol=2e-2)
+
+    def test_weights_lie_in_one_file_and_follow_the_seed(self) -> None:
+        first, second = self.make("first", "--seed", "4"), self.make("second", "--seed", "4")
+        other = self.make("other", "--seed", "5")
+        data = [(folder / "model.onnx.data").read_bytes() for folder in (first, second, other)]
+        self.assertEqual(data[0], data[1])
+        self.assertNotEqual(data[0], data[2])
+        model = onnx.load(first / "model.onnx", load_external_data=False)
+        for tensor in model.graph.initializer:
+            location = {e.key: e.value for e in tensor.external_data}
+            self.assertEqual(location["location"], "model.onnx.data")
+            self.assertLessEqual(int(location["offset"]) + int(location["length"]), len(data[0]))
+        self.assertEqual(sorted(p.name for p in first.iterdir()),
+                         ["model.onnx", "model.onnx.data", "tokenizer.json"])
+
+    def test_refuses_unwritable_folder(self) -> None:
+        (self.folder / "file").touch()
+        result = run(MAKE_MODEL, "--shape", "tiny", "-o", self.folder / "file")
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stderr, r"^error: cannot write to '.*file': file exists$")
+
+
+class GrammarTest(unittest.TestCase):
+    def test_stories_follow_the_seed(self) -> None:
+        first, again, other = (run(GRAMMAR, "--seed", seed, "--count", 300).stdout
+                               for seed in (1, 1, 2))
+        self.assertEqual(first, again)
+        self.assertNotEqual(first, other)
+
+    def test_stories_are_whole(self) -> None:
+        for story in run(GRAMMAR, "--count", 2000).stdout.splitlines():
+            self.assertNotRegex(story, r"[{}\[\]|]|  | [.,!?]|\b[Aa] [aeiou]")
+            self.assertRegex(story, r"^[A-Z].*[.!?\"]$")
+            sentences = len(re.findall(r"[.!?]", story))
+            self.assertTrue(6 <= sentences <= 14, story)
+
+
+if __name__ == "__main__":
+    unittest.main()
