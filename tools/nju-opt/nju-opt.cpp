@@ -11,6 +11,7 @@
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "mlir/Transforms/Passes.h"
+#include "nju/Codegen/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Transforms/Passes.h"
@@ -20,6 +21,7 @@ int main(int argc, char **argv) {
   registry.insert<nju::NJUDialect, nju::exec::ExecDialect,
                   mlir::arith::ArithDialect, mlir::func::FuncDialect>();
   mlir::registerTransformsPasses();
+  nju::registerCodegenPasses();
   nju::registerTransformsPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "NJU pass driver\n", registry));

@@ -19,14 +19,17 @@ using namespace llvm;
 /// What generated code may use beyond SSE2 and what CPUID tells about: the
 /// runtime checks each of them. Kept sorted.
 static constexpr StringLiteral kFeatures[] = {
-    "amx-bf16",   "amx-int8",        "amx-tile",     "avx",
-    "avx2",       "avx512bf16",      "avx512bitalg", "avx512bw",
-    "avx512cd",   "avx512dq",        "avx512f",      "avx512fp16",
-    "avx512ifma", "avx512vbmi",      "avx512vbmi2",  "avx512vl",
-    "avx512vnni", "avx512vpopcntdq", "avxvnni",      "bmi",
-    "bmi2",       "f16c",            "fma",          "gfni",
-    "lzcnt",      "movbe",           "popcnt",       "sse3",
-    "sse4.1",     "sse4.2",          "ssse3"};
+    "amx-bf16",     "amx-int8",   "amx-tile",
+    "avx",          "avx2",       "avx512bf16",
+    "avx512bitalg", "avx512bw",   "avx512cd",
+    "avx512dq",     "avx512f",    "avx512fp16",
+    "avx512ifma",   "avx512vbmi", "avx512vbmi2",
+    "avx512vl",     "avx512vnni", "avx512vpopcntdq",
+    "avxvnni",      "bmi",        "bmi2",
+    "f16c",         "fma",        "gfni",
+    "lzcnt",        "movbe",      "popcnt",
+    "sse3",         "sse4.1",     "sse4.2",
+    "ssse3"};
 
 /// What every kernel needs.
 static constexpr StringLiteral kNeeded[] = {"avx2", "f16c", "fma"};

@@ -21,8 +21,7 @@ func::FuncOp nju::KernelLibrary::create(StringRef name,
                                         ArrayRef<Type> arguments) {
   OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
   auto type = builder.getFunctionType(arguments, {});
-  auto function =
-      func::FuncOp::create(builder, module.getLoc(), name, type);
+  auto function = func::FuncOp::create(builder, module.getLoc(), name, type);
   function.setPrivate();
   return function;
 }

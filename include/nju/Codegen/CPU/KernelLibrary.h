@@ -62,7 +62,8 @@ public:
   /// fused multiply-adds in ascending k from 0; the bias is added last.
   mlir::func::FuncOp linear(mlir::Type weightType, bool bias);
 
-  /// (worker, workers, before: index, max_sequences: index, cache_tokens: index,
+  /// (worker, workers, before: index, max_sequences: index, cache_tokens:
+  /// index,
   ///  k: memref<?xGxDxf32>, v: memref<?xGxDxf32>, positions: memref<?xi32>,
   ///  sequences: memref<?xi32>, cache: memref<?xi8>):
   /// writes keys and values of T tokens into the cache of a layer, laid out as
@@ -70,7 +71,8 @@ public:
   /// cache's, G * D) of the layers before this one.
   mlir::func::FuncOp cacheWrite(int64_t kvHeads, int64_t headDim);
 
-  /// (worker, workers, before: index, max_sequences: index, cache_tokens: index,
+  /// (worker, workers, before: index, max_sequences: index, cache_tokens:
+  /// index,
   ///  scale: f32, q: memref<?xHxDxf32>, positions: memref<?xi32>,
   ///  sequences: memref<?xi32>, cache: memref<?xi8>, y: memref<?xHxDxf32>):
   /// attention of each token over its sequence's positions 0 (or the window's

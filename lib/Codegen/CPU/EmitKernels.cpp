@@ -1,0 +1,103 @@
+//===- EmitKernels.cpp - Adds library kernels to a module -------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "nju/Codegen/CPU/KernelLibrary.h"
+#include "nju/Codegen/Passes.h"
+
+namespace nju {
+#define GEN_PASS_DEF_EMITKERNELS
+#include "nju/Codegen/Passes.h.inc"
+} // namespace nju
+
+using namespace mlir;
+using namespace nju;
+
+namespace {
+struct EmitKernels : nju::impl::EmitKernelsBase<EmitKernels> {
+  using EmitKernelsBase::EmitKernelsBase;
+  void runOnOperation() override;
+};
+} // namespace
+
+/// "4x64" as numbers; empty if it is something else.
+static llvm::SmallVector<int64_t> parseSizes(StringRef text, size_t count) {
+  llvm::SmallVector<StringRef> parts;
+  text.split(parts, 'x');
+  llvm::SmallVector<int64_t> sizes;
+  for (StringRef part : parts)
+    if (part.getAsInteger(10, sizes.emplace_back()) || sizes.back() < 1)
+      return {};
+  return sizes.size() == count ? sizes : llvm::SmallVector<int64_t>();
+}
+
+static func::FuncOp emitAttention(KernelLibrary &library, StringRef sizes,
+                                  StringRef window) {
+  llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 3);
+  if (parsed.empty() || parsed[0] % parsed[1] != 0)
+    return nullptr;
+  CachedAttentionOptions options;
+  options.heads = parsed[0];
+  options.kvHeads = parsed[1];
+  options.headDim = parsed[2];
+  if (!window.empty()) {
+    llvm::SmallVector<int64_t> size = parseSizes(window, 1);
+    if (size.empty())
+      return nullptr;
+    options.window = size[0];
+  }
+  return library.cachedAttention(options);
+}
+
+/// The kernel that `spec` names, or null.
+static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
+                               MLIRContext *context) {
+  auto [name, rest] = spec.split(':');
+  auto [sizes, window] = rest.split(':');
+  if (name == "pack_rows" && rest.empty())
+    return library.packRows();
+  if (name == "cached_attention")
+    return emitAttention(library, sizes, window);
+  if (name == "cache_write" && window.empty()) {
+    llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 2);
+    return parsed.empty() ? nullptr : library.cacheWrite(parsed[0], parsed[1]);
+  }
+  if (!name.consume_front("linear_") || !rest.empty())
+    return nullptr;
+  bool bias = name.consume_back("_bias");
+  Builder b(context);
+  Type type = llvm::StringSwitch<Type>(name)
+                  .Case("f32", b.getF32Type())
+                  .Case("f16", b.getF16Type())
+                  .Case("bf16", b.getBF16Type())
+                  .Default(Type());
+  return type ? library.linear(type, bias) : nullptr;
+}
+
+void EmitKernels::runOnOperation() {
+  llvm::Expected<CPUTarget> cpu = CPUTarget::get(target);
+  if (!cpu) {
+    getOperation().emitError() << llvm::toString(cpu.takeError());
+    return signalPassFailure();
+  }
+  KernelLibrary library(getOperation(), *cpu);
+  for (const std::string &spec : kernels) {
+    func::FuncOp function = emitKernel(library, spec, &getContext());
+    if (!function) {
+      getOperation().emitError()
+          << "unknown kernel '" << spec
+          << "', expected pack_rows, linear_f32, linear_f16, linear_bf16, "
+             "linear_*_bias, cache_write:GxD or "
+             "cached_attention:HxGxD[:WINDOW]";
+      return signalPassFailure();
+    }
+    function.setPublic();
+  }
+}

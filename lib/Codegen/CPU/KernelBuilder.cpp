@@ -1,0 +1,214 @@
+//===- KernelBuilder.cpp - Shorthand for emitting kernels -------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelBuilder.h"
+
+using namespace mlir;
+using namespace nju;
+
+using Value = KernelBuilder::Value;
+
+Value KernelBuilder::index(int64_t value) {
+  return arith::ConstantIndexOp::create(b, loc, value);
+}
+
+Value KernelBuilder::f32(float value) {
+  return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
+}
+
+Value KernelBuilder::splat(float value, int64_t size) {
+  auto type = vectorType(size ? size : lanes);
+  return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, value));
+}
+
+Value KernelBuilder::add(Value x, Value y) {
+  return arith::AddIOp::create(b, loc, x, y);
+}
+Value KernelBuilder::add(Value x, int64_t y) {
+  return y == 0 ? x : add(x, index(y));
+}
+Value KernelBuilder::sub(Value x, Value y) {
+  return arith::SubIOp::create(b, loc, x, y);
+}
+Value KernelBuilder::mul(Value x, Value y) {
+  return arith::MulIOp::create(b, loc, x, y);
+}
+Value KernelBuilder::mul(Value x, int64_t y) { return mul(x, index(y)); }
+Value KernelBuilder::div(Value x, Value y) {
+  return arith::DivUIOp::create(b, loc, x, y);
+}
+Value KernelBuilder::div(Value x, int64_t y) { return div(x, index(y)); }
+Value KernelBuilder::rem(Value x, Value y) {
+  return arith::RemUIOp::create(b, loc, x, y);
+}
+Value KernelBuilder::rem(Value x, int64_t y) { return rem(x, index(y)); }
+Value KernelBuilder::min(Value x, Value y) {
+  return arith::MinUIOp::create(b, loc, x, y);
+}
+Value KernelBuilder::ceilDiv(Value x, int64_t y) {
+  return div(add(x, y - 1), y);
+}
+Value KernelBuilder::less(Value x, Value y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, x, y);
+}
+Value KernelBuilder::equal(Value x, int64_t y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, index(y));
+}
+
+Value KernelBuilder::dim(Value memref, int64_t dimension) {
+  return b.createOrFold<memref::DimOp>(loc, memref, dimension);
+}
+Value KernelBuilder::load(Value memref, ValueRange indices) {
+  return memref::LoadOp::create(b, loc, memref, indices);
+}
+Value KernelBuilder::loadIndex(Value memref, ValueRange indices) {
+  return arith::IndexCastOp::create(b, loc, b.getIndexType(),
+                                    load(memref, indices));
+}
+void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
+  memref::StoreOp::create(b, loc, value, memref, indices);
+}
+
+Value KernelBuilder::loadVector(Value memref, ValueRange indices,
+                                int64_t size) {
+  size = size ? size : lanes;
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  Value value = vector::LoadOp::create(b, loc, VectorType::get({size}, element),
+                                       memref, indices);
+  if (element.isF32())
+    return value;
+  return arith::ExtFOp::create(b, loc, vectorType(size), value);
+}
+void KernelBuilder::storeVector(Value value, Value memref, ValueRange indices) {
+  vector::StoreOp::create(b, loc, value, memref, indices);
+}
+Value KernelBuilder::broadcast(Value scalar, int64_t size) {
+  auto type = VectorType::get({size ? size : lanes}, scalar.getType());
+  return vector::BroadcastOp::create(b, loc, type, scalar);
+}
+Value KernelBuilder::broadcastI32(Value index) {
+  return broadcast(arith::IndexCastOp::create(b, loc, b.getI32Type(), index));
+}
+Value KernelBuilder::lanesI32() {
+  auto type = VectorType::get({lanes}, b.getI32Type());
+  auto steps = llvm::to_vector(llvm::seq<int32_t>(0, lanes));
+  return arith::ConstantOp::create(
+      b, loc, DenseElementsAttr::get(type, ArrayRef<int32_t>(steps)));
+}
+Value KernelBuilder::fma(Value x, Value y, Value z) {
+  return vector::FMAOp::create(b, loc, x, y, z);
+}
+Value KernelBuilder::mulf(Value x, Value y) {
+  return arith::MulFOp::create(b, loc, x, y);
+}
+Value KernelBuilder::addf(Value x, Value y) {
+  return arith::AddFOp::create(b, loc, x, y);
+}
+Value KernelBuilder::subf(Value x, Value y) {
+  return arith::SubFOp::create(b, loc, x, y);
+}
+void KernelBuilder::prefetch(Value memref, ValueRange indices) {
+  memref::PrefetchOp::create(b, loc, memref, indices, /*isWrite=*/false,
+                             /*localityHint=*/3, /*isDataCache=*/true);
+}
+
+KernelBuilder::Values
+KernelBuilder::loop(Value lower, Value upper, Value step, Values init,
+                    llvm::function_ref<Values(Value, Values)> body) {
+  auto loop = scf::ForOp::create(
+      b, loc, lower, upper, step, init,
+      [&](OpBuilder &inner, Location, Value iv, ValueRange carried) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToEnd(inner.getInsertionBlock());
+        Values results = body(iv, Values(carried));
+        scf::YieldOp::create(b, loc, results);
+      });
+  return Values(loop.getResults());
+}
+
+void KernelBuilder::loop(Value lower, Value upper, Value step,
+                         llvm::function_ref<void(Value)> body) {
+  loop(lower, upper, step, Values(), [&](Value iv, Values) {
+    body(iv);
+    return Values();
+  });
+}
+
+void KernelBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
+  auto op = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(op.thenBlock());
+  body();
+}
+
+void KernelBuilder::ifThenElse(Value condition, llvm::function_ref<void()> body,
+                               llvm::function_ref<void()> otherwise) {
+  auto op = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(op.thenBlock());
+  body();
+  b.setInsertionPointToStart(op.elseBlock());
+  otherwise();
+}
+
+void KernelBuilder::switchOn(Value value, int64_t first, int64_t last,
+                             llvm::function_ref<void(int64_t)> body) {
+  llvm::SmallVector<int64_t> cases;
+  for (int64_t c = first; c < last; ++c)
+    cases.push_back(c);
+  auto op = scf::IndexSwitchOp::create(b, loc, TypeRange(), value, cases,
+                                       cases.size());
+  OpBuilder::InsertionGuard guard(b);
+  auto fill = [&](Region &region, int64_t c) {
+    b.setInsertionPointToStart(&region.emplaceBlock());
+    body(c);
+    scf::YieldOp::create(b, loc);
+  };
+  for (auto [region, c] : llvm::zip(op.getCaseRegions(), cases))
+    fill(region, c);
+  fill(op.getDefaultRegion(), last);
+}
+
+std::pair<Value, Value> KernelBuilder::share(Value count, Value worker,
+                                             Value workers) {
+  Value begin = div(mul(count, worker), workers);
+  Value end = div(mul(count, add(worker, 1)), workers);
+  return {begin, end};
+}
+
+Value KernelBuilder::expOfNonPositive(Value x) {
+  int64_t size = cast<VectorType>(x.getType()).getDimSize(0);
+  auto constant = [&](float value) { return splat(value, size); };
+  // Comparisons are ordered: NaN goes the way of the usual numbers.
+  Value tiny = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x,
+                                     constant(-87.0f));
+  Value bounded = arith::SelectOp::create(b, loc, tiny, constant(-87.0f), x);
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  Value magic = constant(12582912.0f);
+  Value shifted = fma(bounded, constant(1.44269504088896341f), magic);
+  Value n = subf(shifted, magic);
+  // ln 2 in two parts, so that n * high is exact.
+  Value r = fma(n, constant(-0.693359375f), bounded);
+  r = fma(n, constant(2.12194440e-4f), r);
+  Value p = constant(1.9875691500e-4f);
+  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f,
+                  1.6666665459e-1f, 5.0000001201e-1f})
+    p = fma(p, r, constant(c));
+  Value y = fma(p, mulf(r, r), addf(r, constant(1.0f)));
+  auto bits = VectorType::get({size}, b.getI32Type());
+  auto integer = [&](uint32_t value) -> Value {
+    return arith::ConstantOp::create(
+        b, loc, DenseElementsAttr::get(bits, llvm::APInt(32, value)));
+  };
+  Value exponent = arith::BitcastOp::create(b, loc, bits, shifted);
+  exponent = arith::ShLIOp::create(b, loc, exponent, integer(23));
+  exponent = arith::AddIOp::create(b, loc, exponent, integer(127u << 23));
+  Value power = arith::BitcastOp::create(b, loc, vectorType(size), exponent);
+  Value result = mulf(y, power);
+  return arith::SelectOp::create(b, loc, tiny, constant(0.0f), result);
+}

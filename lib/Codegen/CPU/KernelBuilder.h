@@ -1,0 +1,104 @@
+//===- KernelBuilder.h - Shorthand for emitting kernels ---------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_LIB_CODEGEN_CPU_KERNELBUILDER_H
+#define NJU_LIB_CODEGEN_CPU_KERNELBUILDER_H
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Builders.h"
+
+namespace nju {
+
+/// Builds index arithmetic, loops and one-dimensional f32 vector code. Index
+/// values are never negative, so that division is unsigned.
+class KernelBuilder {
+public:
+  using Value = mlir::Value;
+  using Values = llvm::SmallVector<Value>;
+
+  KernelBuilder(mlir::OpBuilder builder, mlir::Location loc, int64_t lanes)
+      : b(builder), loc(loc), lanes(lanes) {}
+
+  mlir::OpBuilder b;
+  mlir::Location loc;
+  int64_t lanes; ///< f32 elements of a vector register.
+
+  mlir::VectorType vectorType(int64_t size) {
+    return mlir::VectorType::get({size}, b.getF32Type());
+  }
+
+  Value index(int64_t value);
+  Value f32(float value);
+  /// A vector of `size` lanes (default: a register) that are all `value`.
+  Value splat(float value, int64_t size = 0);
+
+  Value add(Value x, Value y);
+  Value add(Value x, int64_t y);
+  Value sub(Value x, Value y);
+  Value mul(Value x, Value y);
+  Value mul(Value x, int64_t y);
+  Value div(Value x, Value y);
+  Value div(Value x, int64_t y);
+  Value rem(Value x, Value y);
+  Value rem(Value x, int64_t y);
+  Value min(Value x, Value y);
+  Value ceilDiv(Value x, int64_t y);
+  Value less(Value x, Value y);
+  Value equal(Value x, int64_t y);
+
+  Value dim(Value memref, int64_t dimension);
+  /// An i32 element as an index.
+  Value loadIndex(Value memref, mlir::ValueRange indices);
+  Value load(Value memref, mlir::ValueRange indices);
+  void store(Value value, Value memref, mlir::ValueRange indices);
+
+  /// `size` elements (default: a register), widened to f32.
+  Value loadVector(Value memref, mlir::ValueRange indices, int64_t size = 0);
+  void storeVector(Value value, Value memref, mlir::ValueRange indices);
+  Value broadcast(Value scalar, int64_t size = 0);
+  /// An index in every lane, as i32.
+  Value broadcastI32(Value index);
+  /// 0, 1, 2, ... as i32.
+  Value lanesI32();
+  Value fma(Value x, Value y, Value z);
+  Value mulf(Value x, Value y);
+  Value addf(Value x, Value y);
+  Value subf(Value x, Value y);
+  /// Reads the cache line of an element ahead; any address is allowed.
+  void prefetch(Value memref, mlir::ValueRange indices);
+
+  /// for i = lower; i < upper; i += step, carrying `init`.
+  Values loop(Value lower, Value upper, Value step, Values init,
+              llvm::function_ref<Values(Value, Values)> body);
+  void loop(Value lower, Value upper, Value step,
+            llvm::function_ref<void(Value)> body);
+  void loop(Value lower, Value upper, llvm::function_ref<void(Value)> body) {
+    loop(lower, upper, index(1), body);
+  }
+  void ifThen(Value condition, llvm::function_ref<void()> body);
+  void ifThenElse(Value condition, llvm::function_ref<void()> body,
+                  llvm::function_ref<void()> otherwise);
+  /// Calls `body(c)` for the c in [first, last] that equals `value`.
+  void switchOn(Value value, int64_t first, int64_t last,
+                llvm::function_ref<void(int64_t)> body);
+
+  /// [begin, end) of `count` items that worker `worker` of `workers` does.
+  std::pair<Value, Value> share(Value count, Value worker, Value workers);
+
+  /// exp(x) of f32 vectors with x <= 0, to about one unit in the last place:
+  /// x = n ln 2 + r, then a polynomial of degree 6 (Cephes' coefficients) and a
+  /// power of two put together in the exponent. 0 below -87; NaN stays NaN.
+  Value expOfNonPositive(Value x);
+};
+
+} // namespace nju
+
+#endif // NJU_LIB_CODEGEN_CPU_KERNELBUILDER_H
