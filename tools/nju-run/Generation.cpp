@@ -73,30 +73,34 @@ bool Generator::isEndToken(int32_t token) const {
                                          token) != endTokens.end();
 }
 
+void Generator::reset() {
+  check(nju_session_trim(session, 0, 0));
+  history.clear();
+  unfed.clear();
+}
+
 Generator::End Generator::run(const std::vector<int32_t> &prompt,
                               const OnToken &onToken) {
   size_t vocabulary = nju_model_vocabulary(model);
-  std::vector<float> logits = prefill(session, model, prompt);
-  // After a trim the sequence is shorter than what was seen.
-  history.resize(nju_session_length(session, 0) - prompt.size());
   history.insert(history.end(), prompt.begin(), prompt.end());
+  unfed.insert(unfed.end(), prompt.begin(), prompt.end());
   for (int count = 0; count < options.maxNewTokens; ++count) {
     if (isInterrupted())
       return End::Interrupted;
+    if (count && nju_session_length(session, 0) ==
+                     nju_session_limits(session).max_tokens)
+      return End::Full;
+    std::vector<float> logits = prefill(session, model, unfed);
+    unfed.clear();
     int32_t token;
     check(nju_sampler_sample(sampler.get(), logits.data(), vocabulary,
                              history.data(), history.size(), &token));
     if (isEndToken(token))
       return End::EndToken;
+    unfed.push_back(token);
+    history.push_back(token);
     if (!onToken(token))
       return End::Stopped;
-    if (count + 1 == options.maxNewTokens)
-      break;
-    if (nju_session_length(session, 0) ==
-        nju_session_limits(session).max_tokens)
-      return End::Full;
-    logits = prefill(session, model, {token});
-    history.push_back(token);
   }
   return End::Limit;
 }

@@ -36,8 +36,15 @@ public:
 
   /// Appends `prompt` to the sequence, then generates until the limit, an end
   /// token, `onToken` returning false, a full sequence, or Ctrl-C. An end token
-  /// is not passed on.
+  /// is not passed on and not appended; other generated tokens are part of the
+  /// sequence when the next run begins.
   End run(const std::vector<int32_t> &prompt, const OnToken &onToken);
+
+  /// Empties the sequence.
+  void reset();
+
+  /// Tokens in the sequence.
+  size_t getLength() const { return history.size(); }
 
   /// Tokens that end a text, unless the options say to ignore them.
   void setEndTokens(std::vector<int32_t> tokens);
@@ -51,6 +58,7 @@ private:
   SamplerHandle sampler;
   std::vector<int32_t> endTokens;
   std::vector<int32_t> history; ///< All tokens of the sequence.
+  std::vector<int32_t> unfed;   ///< Generated, but not in the cache yet.
 };
 
 } // namespace nju::run

@@ -29,6 +29,8 @@ static int runTool(int argc, char **argv) {
   app.footer("'nju-run COMMAND --help' explains a command, with examples.");
   Work work;
   addGenerateCommand(app, work);
+  addChatCommand(app, work);
+  addPerplexityCommand(app, work);
   addInfoCommand(app, work);
   addLogitsCommand(app, work);
   addRunCommand(app, work);
