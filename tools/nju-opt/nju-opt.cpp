@@ -12,6 +12,7 @@
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "mlir/Transforms/Passes.h"
 #include "nju/Codegen/Passes.h"
+#include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Transforms/Passes.h"
@@ -22,6 +23,7 @@ int main(int argc, char **argv) {
                   mlir::arith::ArithDialect, mlir::func::FuncDialect>();
   mlir::registerTransformsPasses();
   nju::registerCodegenPasses();
+  nju::registerNJUConversionPasses();
   nju::registerTransformsPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "NJU pass driver\n", registry));

@@ -47,3 +47,31 @@ void nju::exec::LaunchOp::getEffects(
     effects.emplace_back(MemoryEffects::Write::get(), &operand);
   }
 }
+
+/// On memrefs: reads the inputs, writes the output. On tensors there is nothing
+/// to see.
+static void addBufferEffects(
+    DestinationStyleOpInterface op,
+    llvm::SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+  for (OpOperand &operand : op->getOpOperands()) {
+    if (!isa<MemRefType>(operand.get().getType()))
+      continue;
+    if (op.isDpsInit(&operand))
+      effects.emplace_back(MemoryEffects::Write::get(), &operand);
+    else
+      effects.emplace_back(MemoryEffects::Read::get(), &operand);
+  }
+}
+
+void nju::exec::LinearOp::getEffects(
+    llvm::SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+  addBufferEffects(*this, effects);
+}
+
+void nju::exec::CachedAttentionOp::getEffects(
+    llvm::SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+  addBufferEffects(*this, effects);
+  // The cache.
+  effects.emplace_back(MemoryEffects::Read::get());
+  effects.emplace_back(MemoryEffects::Write::get());
+}

@@ -11,6 +11,7 @@
 
 include "mlir/IR/OpBase.td"
 include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/DestinationStyleOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def Exec_Dialect : Dialect {
@@ -51,6 +52,89 @@ def Exec_LaunchOp : Op<Exec_Dialect, "launch", [
     $kernel (`scalars` `(` $scalars^ `:` type($scalars) `)`)?
     (`ins` `(` $ins^ `:` type($ins) `)`)? (`outs` `(` $outs^ `:` type($outs) `)`)? attr-dict
   }];
+}
+
+def Exec_AnyBuffer : AnyTypeOf<[AnyRankedTensor, AnyMemRef]>;
+
+/// An op that fills its last operand. On tensors the filled tensor is the
+/// result, on memrefs there is none.
+class Exec_DestinationOp<string mnemonic, list<Trait> traits = []>
+    : Op<Exec_Dialect, mnemonic, !listconcat(traits, [
+        DestinationStyleOpInterface, DeclareOpInterfaceMethods<MemoryEffectsOpInterface>])> {
+  let results = (outs Optional<AnyRankedTensor>:$result);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getOutputMutable(); }
+  }];
+}
+
+def Exec_LinearOp : Exec_DestinationOp<"linear"> {
+  let summary = "Product with a packed weight matrix";
+  let description = [{
+    As `nju.linear`, into `output`.
+
+    Example:
+
+    ```mlir
+    func.func @f(%x: memref<?x64xf32>, %w: memref<4x64x32xf16>, %y: memref<?x100xf32>) {
+      exec.linear ins(%x, %w : memref<?x64xf32>, memref<4x64x32xf16>) outs(%y : memref<?x100xf32>)
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Exec_AnyBuffer:$input, Exec_AnyBuffer:$weight,
+                       Optional<Exec_AnyBuffer>:$bias, Exec_AnyBuffer:$output);
+  let assemblyFormat = [{
+    `ins` `(` $input `,` $weight `:` type($input) `,` type($weight) `)`
+    (`bias` `(` $bias^ `:` type($bias) `)`)? `outs` `(` $output `:` type($output) `)`
+    attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Exec_CachedAttentionOp : Exec_DestinationOp<"cached_attention"> {
+  let summary = "Attention of a ragged batch over the key/value cache";
+  let description = [{
+    As `nju.cached_attention`, into `output`.
+
+    Example:
+
+    ```mlir
+    func.func @f(%q: memref<1x?x8x64xf32>, %k: memref<1x?x2x64xf32>, %v: memref<1x?x2x64xf32>,
+                 %positions: memref<?xi32>, %sequences: memref<?xi32>, %y: memref<1x?x8x64xf32>) {
+      exec.cached_attention ins(%q, %k, %v, %positions, %sequences : memref<1x?x8x64xf32>, memref<1x?x2x64xf32>, memref<1x?x2x64xf32>, memref<?xi32>, memref<?xi32>) outs(%y : memref<1x?x8x64xf32>) {layer = 0 : i64, scale = 0.125 : f64}
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Exec_AnyBuffer:$query, Exec_AnyBuffer:$key, Exec_AnyBuffer:$value,
+                       Exec_AnyBuffer:$positions, Exec_AnyBuffer:$sequences,
+                       Exec_AnyBuffer:$output, I64Attr:$layer, F64Attr:$scale,
+                       OptionalAttr<I64Attr>:$window,
+                       OptionalAttr<DenseF32ArrayAttr>:$slopes);
+  let assemblyFormat = [{
+    `ins` `(` $query `,` $key `,` $value `,` $positions `,` $sequences `:` type($query) `,`
+    type($key) `,` type($value) `,` type($positions) `,` type($sequences) `)`
+    `outs` `(` $output `:` type($output) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Exec_WeightOp : Op<Exec_Dialect, "weight", [Pure]> {
+  let summary = "The buffer of a weight";
+  let description = [{
+    Where the `nju.param` lies in memory; nobody writes to it.
+
+    Example:
+
+    ```mlir
+    nju.param @w : tensor<4xf32> = dense<1.0> : tensor<4xf32>
+    func.func @f() {
+      %w = exec.weight @w : memref<4xf32>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$param);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$param attr-dict `:` type($result)";
 }
 
 #endif // NJU_DIALECT_EXEC_IR_EXECOPS
