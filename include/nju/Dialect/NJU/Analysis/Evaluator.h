@@ -71,14 +71,15 @@ private:
     std::string reason;
     std::optional<mlir::Location> location;
   };
-  std::optional<HostTensor> fromShapes(mlir::Value value);
-  std::optional<int64_t> valueOf(SymbolicExpr expr);
-  void bindSymbols(mlir::Value value, llvm::ArrayRef<int64_t> shape);
+  void solveSymbols();
+  bool solve(SymbolicExpr expr, int64_t value);
   void forgetResults();
+  bool isDone(mlir::Value value) const;
+  std::optional<HostTensor> fromShapes(mlir::Value value);
   void step(llvm::SmallVectorImpl<mlir::Value> &stack);
-  void setFailure(mlir::Value value, Failure failure);
-  void evaluateOp(mlir::Operation *op);
-  mlir::FailureOr<HostTensor> readParam(ParamRefOp op, std::string &reason);
+  void compute(mlir::Operation *op);
+  void readParam(ParamRefOp op);
+  void fail(mlir::Value value, const llvm::Twine &reason);
 
   ShapeInference *shapes;
   EvaluatorOptions options;

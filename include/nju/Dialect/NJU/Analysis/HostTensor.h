@@ -68,14 +68,14 @@ public:
   template <typename T>
   llvm::ArrayRef<T> elements() const {
     assert(static_cast<int64_t>(sizeof(T)) == getElementSize());
-    return {reinterpret_cast<const T *>(bytes()),
-            static_cast<size_t>(getNumElements())};
+    return llvm::ArrayRef<T>(reinterpret_cast<const T *>(bytes()),
+                             static_cast<size_t>(getNumElements()));
   }
   template <typename T>
   llvm::MutableArrayRef<T> mutableElements() {
     assert(static_cast<int64_t>(sizeof(T)) == getElementSize());
-    return {reinterpret_cast<T *>(mutableBytes()),
-            static_cast<size_t>(getNumElements())};
+    return llvm::MutableArrayRef<T>(reinterpret_cast<T *>(mutableBytes()),
+                                    static_cast<size_t>(getNumElements()));
   }
 
   /// Element `index` in row-major order, converted: floats to integers by
