@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,15 +36,14 @@ def numbers(text: str) -> list[int]:
 
 
 class CompiledModel(unittest.TestCase):
-    """A model compiled once for all tests of a class, its tokenizer beside it."""
+    """A model compiled once for all tests of a class; it brings its tokenizer."""
 
     @classmethod
-    def compile(cls, model: pathlib.Path, tokenizer: pathlib.Path) -> None:
+    def compile(cls, model: pathlib.Path) -> None:
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.library = pathlib.Path(folder.name) / "model.so"
         run(BIN_DIR / "nju-compile", model, "-o", cls.library.with_suffix(""))
-        shutil.copy(tokenizer, folder.name)
 
     def generate(self, *options) -> str:
         return run(BIN_DIR / "nju-run", "generate", self.library, *options)
@@ -59,8 +57,7 @@ class Stories260KTest(CompiledModel):
         cls.addClassCleanup(folder.cleanup)
         run(sys.executable, REPOSITORY / "examples/stories260K/convert.py", STORIES_260K,
             "-o", folder.name)
-        converted = pathlib.Path(folder.name)
-        cls.compile(converted / "model.onnx", converted / "tokenizer.bin")
+        cls.compile(pathlib.Path(folder.name) / "model.onnx")
 
     def test_says_the_reference_story(self) -> None:
         tokens = self.generate("--tokens", 1, "--max-new-tokens", 200, "--ignore-eos",
@@ -80,7 +77,7 @@ class Stories260KTest(CompiledModel):
 class TinyStoriesTest(CompiledModel):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.compile(TINY_STORIES / "model.onnx", TINY_STORIES / "tokenizer.json")
+        cls.compile(TINY_STORIES / "model.onnx")
         cls.reference = json.loads((TINY_STORIES / "reference.json").read_text())
 
     def test_continues_tokens_like_the_reference(self) -> None:
