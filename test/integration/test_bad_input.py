@@ -152,7 +152,7 @@ class BadInputTest(unittest.TestCase):
     def test_name_defined_twice(self) -> None:
         nodes = [helper.make_node("Relu", ["x"], ["y"], name="/first"),
                  helper.make_node("Tanh", ["x"], ["y"], name="/second")]
-        self.refuse_model(make_model(nodes), "/second|\by\b")
+        self.refuse_model(make_model(nodes), r"/second|\by\b")
 
     def test_unknown_op(self) -> None:
         node = helper.make_node("Frobnicate", ["x"], ["y"], name="/frob")
