@@ -1,0 +1,219 @@
+//===- Normalization.cpp - Normalizations of ONNX -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "NodeImporter.h"
+
+using namespace mlir;
+using namespace nju;
+using namespace nju::onnx_import;
+
+/// The dimensions from `axis` to the last.
+static SmallVector<int64_t> trailingAxes(NodeImporter &node, Value input,
+                                         int64_t axis) {
+  return llvm::to_vector(llvm::seq<int64_t>(axis, node.rank(input)));
+}
+
+/// True if nju's norms, which are over the last dimension and have vectors as
+/// weights, do what is asked.
+static bool isVectorNorm(NodeImporter &node, Value input, int64_t axis,
+                         Value weight, Value bias) {
+  int64_t rank = node.rank(input);
+  auto fits = [&](Value vector) {
+    return node.rank(vector) == 1 &&
+           node.dims(vector)[0] == node.dims(input)[rank - 1];
+  };
+  return rank >= 1 && axis == rank - 1 && fits(weight) && (!bias || fits(bias));
+}
+
+/// 1 / sqrt(mean of squares + epsilon) over `axes`, which stay with size 1.
+static Value emitInverseRoot(NodeImporter &node, Value x,
+                             ArrayRef<int64_t> axes, double epsilon) {
+  Value mean =
+      node.reduce<ReduceMeanOp>(node.create<MulOp>({x, x}), axes, true);
+  return node.create<RsqrtOp>(
+      node.create<AddOp>({mean, node.scalarLike(x, epsilon)}));
+}
+
+namespace {
+struct LayerNorm {
+  Value result, mean, inverseRoot;
+};
+} // namespace
+
+/// The three outputs of LayerNormalization; those that are not used become dead
+/// code.
+static LayerNorm emitLayerNorm(NodeImporter &node, Value input, int64_t axis,
+                               Value weight, Value bias, double epsilon,
+                               bool wantsStatistics) {
+  LayerNorm norm;
+  SmallVector<int64_t> axes = trailingAxes(node, input, axis);
+  bool isVector = isVectorNorm(node, input, axis, weight, bias);
+  if (isVector) {
+    SmallVector<Value> operands{input, weight};
+    if (bias)
+      operands.push_back(bias);
+    norm.result =
+        node.create<LayerNormOp>(operands, node.f64("epsilon", epsilon));
+  }
+  if (isVector && !wantsStatistics)
+    return norm;
+  norm.mean = node.reduce<ReduceMeanOp>(input, axes, true);
+  Value centred = node.create<SubOp>({input, norm.mean});
+  norm.inverseRoot = emitInverseRoot(node, centred, axes, epsilon);
+  if (isVector)
+    return norm;
+  norm.result = node.create<MulOp>(
+      {node.create<MulOp>({centred, norm.inverseRoot}), weight});
+  if (bias)
+    norm.result = node.create<AddOp>({norm.result, bias});
+  return norm;
+}
+
+static Value emitRMSNorm(NodeImporter &node, Value input, int64_t axis,
+                         Value weight, double epsilon) {
+  if (isVectorNorm(node, input, axis, weight, {}))
+    return node.create<RMSNormOp>({input, weight},
+                                  node.f64("epsilon", epsilon));
+  Value inverse =
+      emitInverseRoot(node, input, trailingAxes(node, input, axis), epsilon);
+  return node.create<MulOp>({node.create<MulOp>({input, inverse}), weight});
+}
+
+/// Refuses element types that differ or are no floats.
+static bool checkOperands(NodeImporter &node, ArrayRef<Value> values) {
+  return node.checkFloat(values[0], "input 0") && node.checkSameType(values);
+}
+
+static void importLayerNormalization(NodeImporter &node) {
+  int64_t axis = node.intAttr("axis", -1);
+  double epsilon = node.floatAttr("epsilon", 1e-5);
+  node.ignoreAttr("stash_type");
+  Value input = node.input(0), weight = node.input(1), bias = node.input(2);
+  if (!checkOperands(node, {input, weight}) ||
+      (bias && !node.checkSameType({input, bias})))
+    return;
+  axis = node.normalizeAxis(axis, node.rank(input));
+  LayerNorm norm = emitLayerNorm(node, input, axis, weight, bias, epsilon,
+                                 node.wantsOutput(1) || node.wantsOutput(2));
+  node.setOutput(0, norm.result);
+  node.setOutput(1, norm.mean);
+  node.setOutput(2, norm.inverseRoot);
+}
+
+/// RMSNormalization and, of ONNX Runtime, SimplifiedLayerNormalization.
+static void importRMSNormalization(NodeImporter &node) {
+  int64_t axis = node.intAttr("axis", -1);
+  double epsilon = node.floatAttr("epsilon", 1e-5);
+  node.ignoreAttr("stash_type");
+  Value input = node.input(0), weight = node.input(1);
+  if (!checkOperands(node, {input, weight}))
+    return;
+  axis = node.normalizeAxis(axis, node.rank(input));
+  node.setOutput(emitRMSNorm(node, input, axis, weight, epsilon));
+}
+
+/// The sum of input, skip and bias, which com.microsoft's Skip ops normalize.
+static Value emitSkip(NodeImporter &node, int biasIndex) {
+  Value input = node.input(0), skip = node.input(1);
+  Value bias = node.input(biasIndex);
+  if (!checkOperands(node, {input, skip}) ||
+      (bias && !node.checkSameType({input, bias})))
+    return {};
+  Value sum = node.create<AddOp>({input, skip});
+  if (bias)
+    sum = node.create<AddOp>({sum, bias});
+  node.setOutput(3, sum);
+  return sum;
+}
+
+static void importSkipRMSNormalization(NodeImporter &node) {
+  double epsilon = node.floatAttr("epsilon", 1e-5);
+  Value sum = emitSkip(node, 3), weight = node.input(2);
+  if (node.checkSameType({sum, weight}))
+    node.setOutput(emitRMSNorm(node, sum, node.rank(sum) - 1, weight, epsilon));
+}
+
+static void importSkipLayerNormalization(NodeImporter &node) {
+  double epsilon = node.floatAttr("epsilon", 1e-12);
+  Value sum = emitSkip(node, 4), weight = node.input(2), beta = node.input(3);
+  if (!node.checkSameType({sum, weight}) ||
+      (beta && !node.checkSameType({sum, beta})))
+    return;
+  node.setOutput(
+      emitLayerNorm(node, sum, node.rank(sum) - 1, weight, beta, epsilon, false)
+          .result);
+}
+
+/// A vector of one element a channel, to be broadcast over dimension 1.
+static Value alongChannels(NodeImporter &node, Value vector, int64_t rank) {
+  SmallVector<int64_t> trailing;
+  for (int64_t dim = 1; dim < rank - 1; ++dim)
+    trailing.push_back(dim);
+  return node.unsqueeze(vector, trailing);
+}
+
+static void importBatchNormalization(NodeImporter &node) {
+  double epsilon = node.floatAttr("epsilon", 1e-5);
+  node.ignoreAttr("momentum");
+  node.ignoreAttr("spatial");
+  if (node.boolAttr("training_mode")) {
+    node.emitError() << "is in training mode; export the model in inference "
+                     << "mode";
+    return;
+  }
+  SmallVector<Value> inputs = node.inputs();
+  if (!checkOperands(node, inputs))
+    return;
+  int64_t rank = node.rank(inputs[0]);
+  for (int i = 1; i < 5; ++i) {
+    if (!node.checkRank(inputs[i], 1, "input " + std::to_string(i)))
+      return;
+    inputs[i] = alongChannels(node, inputs[i], rank);
+  }
+  Value deviation = node.create<SqrtOp>(
+      node.create<AddOp>({inputs[4], node.scalarLike(inputs[4], epsilon)}));
+  Value factor = node.create<DivOp>({inputs[1], deviation});
+  Value centred = node.create<SubOp>({inputs[0], inputs[3]});
+  node.setOutput(
+      node.create<AddOp>({node.create<MulOp>({centred, factor}), inputs[2]}));
+}
+
+static void importInstanceNormalization(NodeImporter &node) {
+  double epsilon = node.floatAttr("epsilon", 1e-5);
+  SmallVector<Value> inputs = node.inputs();
+  if (!checkOperands(node, inputs))
+    return;
+  int64_t rank = node.rank(inputs[0]);
+  if (rank < 3 || !node.checkRank(inputs[1], 1, "input 1") ||
+      !node.checkRank(inputs[2], 1, "input 2")) {
+    node.emitError() << "input 0 is " << inputs[0].getType()
+                     << ", expected rank 3 or more";
+    return;
+  }
+  node.setOutput(
+      emitLayerNorm(node, inputs[0], 2, alongChannels(node, inputs[1], rank),
+                    alongChannels(node, inputs[2], rank), epsilon, false)
+          .result);
+}
+
+void nju::onnx_import::registerNormalizationOps(OpRegistry &registry) {
+  registry.add("BatchNormalization", 9, 5, importBatchNormalization);
+  registry.add("InstanceNormalization", 6, 3, importInstanceNormalization);
+  registry.add("LayerNormalization", 17, {2, 3}, importLayerNormalization);
+  registry.add("RMSNormalization", 23, 2, importRMSNormalization);
+  for (llvm::StringRef domain :
+       {llvm::StringRef(), llvm::StringRef(kMicrosoft)})
+    registry.add("SimplifiedLayerNormalization", 1, 2, importRMSNormalization,
+                 domain);
+  registry.add("LayerNormalization", 1, {2, 3}, importLayerNormalization,
+               kMicrosoft);
+  registry.add("SkipLayerNormalization", 1, {3, 5},
+               importSkipLayerNormalization, kMicrosoft);
+  registry.add("SkipSimplifiedLayerNormalization", 1, {3, 4},
+               importSkipRMSNormalization, kMicrosoft);
+}
