@@ -37,13 +37,19 @@ static constexpr StringLiteral kNeeded[] = {"avx2", "f16c", "fma"};
 static constexpr StringLiteral kNeeded512[] = {"avx512bw", "avx512dq",
                                                "avx512f", "avx512vl"};
 
-/// Features of a processor that LLVM knows by name.
+/// Features of a processor that LLVM knows by name, with those they imply.
 static StringSet<> featuresOf(StringRef cpu) {
   SmallVector<StringRef> list;
   X86::getFeaturesForCPU(cpu, list);
+  StringMap<bool> all;
+  for (StringRef feature : list) {
+    all[feature] = true;
+    X86::updateImpliedFeatures(feature, /*Enabled=*/true, all);
+  }
   StringSet<> set;
-  for (StringRef feature : list)
-    set.insert(feature);
+  for (auto &feature : all)
+    if (feature.second)
+      set.insert(feature.first());
   return set;
 }
 

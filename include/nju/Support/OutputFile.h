@@ -1,0 +1,63 @@
+//===- OutputFile.h - Files that appear complete or not at all --*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_SUPPORT_OUTPUTFILE_H
+#define NJU_SUPPORT_OUTPUTFILE_H
+
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace nju {
+
+/// A file that is written under a temporary name in the folder of its final
+/// name, and renamed when it is complete. Unless `commit` succeeds nothing is
+/// left behind, also after a signal that ends the program (where LLVM's signal
+/// handlers are in place). Not thread-safe.
+class OutputFile {
+public:
+  /// Creates the temporary file. Existing files are replaced only by `commit`.
+  static llvm::Expected<std::unique_ptr<OutputFile>>
+  create(llvm::StringRef path);
+  ~OutputFile();
+  OutputFile(const OutputFile &) = delete;
+  OutputFile &operator=(const OutputFile &) = delete;
+
+  /// The final name.
+  llvm::StringRef getPath() const { return path; }
+  /// The name to write to from elsewhere (by another program, say).
+  llvm::StringRef getTemporaryPath() const { return temporary; }
+
+  /// Appends `size` bytes.
+  llvm::Error write(const void *data, size_t size);
+  llvm::Error write(llvm::StringRef text) {
+    return write(text.data(), text.size());
+  }
+  /// Overwrites bytes that were appended before.
+  llvm::Error writeAt(uint64_t offset, const void *data, size_t size);
+
+  /// Gives the file its final name.
+  llvm::Error commit();
+
+private:
+  OutputFile(llvm::StringRef path, llvm::StringRef temporary, int descriptor)
+      : path(path), temporary(temporary), descriptor(descriptor) {}
+  llvm::Error failure(llvm::StringRef doing, int error);
+
+  std::string path, temporary;
+  int descriptor;
+};
+
+/// Writes a whole small file.
+llvm::Error writeFile(llvm::StringRef path, llvm::StringRef content);
+
+} // namespace nju
+
+#endif // NJU_SUPPORT_OUTPUTFILE_H

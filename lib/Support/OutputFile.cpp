@@ -1,0 +1,100 @@
+//===- OutputFile.cpp - Files that appear complete or not at all *- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "nju/Support/OutputFile.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Signals.h"
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+using namespace llvm;
+using nju::OutputFile;
+
+Error OutputFile::failure(StringRef doing, int error) {
+  return createStringError("cannot " + doing + " '" + path +
+                           "': " + std::strerror(error));
+}
+
+Expected<std::unique_ptr<OutputFile>> OutputFile::create(StringRef path) {
+  std::string temporary =
+      (path + ".tmp-" + Twine(static_cast<uint64_t>(::getpid()))).str();
+  sys::RemoveFileOnSignal(temporary);
+  int descriptor =
+      ::open(temporary.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0666);
+  if (descriptor < 0) {
+    int error = errno;
+    sys::DontRemoveFileOnSignal(temporary);
+    return createStringError("cannot create '" + path +
+                             "': " + std::strerror(error));
+  }
+  return std::unique_ptr<OutputFile>(
+      new OutputFile(path, temporary, descriptor));
+}
+
+OutputFile::~OutputFile() {
+  if (descriptor >= 0)
+    ::close(descriptor);
+  if (!temporary.empty()) {
+    ::unlink(temporary.c_str());
+    sys::DontRemoveFileOnSignal(temporary);
+  }
+}
+
+Error OutputFile::write(const void *data, size_t size) {
+  const char *bytes = static_cast<const char *>(data);
+  while (size > 0) {
+    ssize_t written = ::write(descriptor, bytes, size);
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written < 0)
+      return failure("write", errno);
+    bytes += written;
+    size -= written;
+  }
+  return Error::success();
+}
+
+Error OutputFile::writeAt(uint64_t offset, const void *data, size_t size) {
+  const char *bytes = static_cast<const char *>(data);
+  while (size > 0) {
+    ssize_t written = ::pwrite(descriptor, bytes, size, offset);
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written < 0)
+      return failure("write", errno);
+    bytes += written;
+    offset += written;
+    size -= written;
+  }
+  return Error::success();
+}
+
+Error OutputFile::commit() {
+  // close() may report a failed write of a network file system.
+  int closed = ::close(descriptor);
+  descriptor = -1;
+  if (closed != 0)
+    return failure("write", errno);
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return failure("create", errno);
+  sys::DontRemoveFileOnSignal(temporary);
+  temporary.clear();
+  return Error::success();
+}
+
+Error nju::writeFile(StringRef path, StringRef content) {
+  Expected<std::unique_ptr<OutputFile>> file = OutputFile::create(path);
+  if (!file)
+    return file.takeError();
+  if (Error error = (*file)->write(content))
+    return error;
+  return (*file)->commit();
+}

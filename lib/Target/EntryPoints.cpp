@@ -1,0 +1,370 @@
+//===- EntryPoints.cpp - What the runtime calls -----------------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The entry functions unpack the structs of nju/abi.h into the memref
+// descriptors that the converted functions take: for a memref of rank r the
+// values (allocated, aligned, offset, sizes[r], strides[r]).
+//
+//===----------------------------------------------------------------------===//
+
+#include "EntryPoints.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/OpenMP/OpenMPDialect.h"
+#include "nju/Dialect/NJU/IR/WeightLayout.h"
+#include "nju/Target/ToLLVM.h"
+#include "nju/abi.h"
+#include <cstddef>
+
+using namespace mlir;
+
+namespace {
+
+/// Builds an entry function.
+class EntryBuilder {
+public:
+  EntryBuilder(ModuleOp module, Location loc)
+      : module(module), b(OpBuilder::atBlockEnd(module.getBody())), loc(loc),
+        pointer(LLVM::LLVMPointerType::get(module.getContext())),
+        i32(b.getI32Type()), i64(b.getI64Type()) {}
+
+  LLVM::LLVMFuncOp createFunction(StringRef name);
+  void declare(StringRef name, Type result, ArrayRef<Type> arguments);
+  Value call(StringRef name, Type result, ValueRange arguments);
+
+  Value constant(int64_t value) {
+    return LLVM::ConstantOp::create(b, loc, i64, b.getI64IntegerAttr(value));
+  }
+  Value address(Value base, int64_t bytes) {
+    return LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), base,
+                               ArrayRef<LLVM::GEPArg>{int32_t(bytes)});
+  }
+  Value load(Type type, Value base, int64_t bytes) {
+    return LLVM::LoadOp::create(b, loc, type, address(base, bytes));
+  }
+  void store(Value value, Value base, int64_t bytes) {
+    LLVM::StoreOp::create(b, loc, value, address(base, bytes));
+  }
+  Value mul(Value x, Value y) { return LLVM::MulOp::create(b, loc, i64, x, y); }
+  void returnZero();
+  /// Appends the descriptor of a contiguous memref of these sizes.
+  void appendMemRef(SmallVectorImpl<Value> &arguments, Value data,
+                    ArrayRef<Value> sizes);
+
+  ModuleOp module;
+  OpBuilder b;
+  Location loc;
+  Type pointer, i32, i64;
+};
+
+} // namespace
+
+LLVM::LLVMFuncOp EntryBuilder::createFunction(StringRef name) {
+  b.setInsertionPointToEnd(module.getBody());
+  auto type = LLVM::LLVMFunctionType::get(i32, {pointer});
+  auto function = LLVM::LLVMFuncOp::create(b, loc, name, type);
+  b.setInsertionPointToStart(function.addEntryBlock(b));
+  return function;
+}
+
+void EntryBuilder::declare(StringRef name, Type result,
+                           ArrayRef<Type> arguments) {
+  if (module.lookupSymbol(name))
+    return;
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(module.getBody());
+  LLVM::LLVMFuncOp::create(b, loc, name,
+                           LLVM::LLVMFunctionType::get(result, arguments));
+}
+
+Value EntryBuilder::call(StringRef name, Type result, ValueRange arguments) {
+  auto call = LLVM::CallOp::create(
+      b, loc, result ? TypeRange(result) : TypeRange(), name, arguments);
+  return result ? call.getResult() : Value();
+}
+
+void EntryBuilder::returnZero() {
+  Value zero = LLVM::ConstantOp::create(b, loc, i32, b.getI32IntegerAttr(0));
+  LLVM::ReturnOp::create(b, loc, zero);
+}
+
+void EntryBuilder::appendMemRef(SmallVectorImpl<Value> &arguments, Value data,
+                                ArrayRef<Value> sizes) {
+  arguments.append({data, data, constant(0)});
+  arguments.append(sizes.begin(), sizes.end());
+  SmallVector<Value> strides(sizes.size());
+  Value stride = constant(1);
+  for (int64_t i = sizes.size() - 1; i >= 0; --i) {
+    strides[i] = stride;
+    if (i > 0)
+      stride = mul(stride, sizes[i]);
+  }
+  arguments.append(strides);
+}
+
+std::optional<nju::EntryFunction> nju::findEntry(ModuleOp module) {
+  for (StringRef name : {"step", "main"})
+    if (auto function = module.lookupSymbol<func::FuncOp>(name))
+      if (!function.isDeclaration())
+        return EntryFunction{name.str(), function.getFunctionType()};
+  return std::nullopt;
+}
+
+/// Bytes that a module attribute gives, 0 if it is absent.
+static int64_t moduleBytes(ModuleOp module, StringRef name) {
+  auto attribute = module->getAttrOfType<IntegerAttr>(name);
+  return attribute ? attribute.getInt() : 0;
+}
+
+/// Elements that one token and sequence take in the cache: twice the sum of
+/// heads * head_dim over the layers.
+static int64_t cacheElements(ModuleOp module) {
+  auto lm = module->getAttrOfType<DictionaryAttr>("nju.lm");
+  auto layers = lm ? lm.getAs<ArrayAttr>("cache") : ArrayAttr();
+  int64_t elements = 0;
+  for (Attribute layer : layers ? layers.getValue() : ArrayRef<Attribute>()) {
+    auto dictionary = cast<DictionaryAttr>(layer);
+    elements += 2 * dictionary.getAs<IntegerAttr>("heads").getInt() *
+                dictionary.getAs<IntegerAttr>("head_dim").getInt();
+  }
+  return elements;
+}
+
+/// The type of the lowered `@step`; see docs/architecture.md.
+static bool isStepType(FunctionType type) {
+  MLIRContext *context = type.getContext();
+  Builder b(context);
+  auto vectorOf = [&](Type element) {
+    return MemRefType::get({ShapedType::kDynamic}, element);
+  };
+  Type index = b.getIndexType(), ids = vectorOf(b.getI32Type());
+  Type bytes = vectorOf(b.getI8Type());
+  if (type.getNumInputs() != 12 || type.getNumResults() != 0)
+    return false;
+  auto logits = dyn_cast<MemRefType>(type.getInput(6));
+  SmallVector<Type> expected = {index,  index, ids,   ids,   ids,   ids,
+                                logits, bytes, bytes, bytes, index, index};
+  return logits && logits.getRank() == 2 && !logits.isDynamicDim(1) &&
+         logits.getElementType().isF32() &&
+         llvm::equal(type.getInputs(), expected);
+}
+
+/// int32_t nju_step_entry(const nju_abi_step_args *): runs `@step` on every
+/// thread of a team.
+static void addStepEntry(ModuleOp module, FunctionType type) {
+  EntryBuilder k(module, module.getLoc());
+  k.declare("omp_get_thread_num", k.i32, {});
+  k.declare("omp_get_num_threads", k.i32, {});
+  LLVM::LLVMFuncOp function = k.createFunction(nju::kStepEntry);
+  Value args = function.getArgument(0);
+  auto integer = [&](size_t offset) { return k.load(k.i64, args, offset); };
+  auto pointer = [&](size_t offset) { return k.load(k.pointer, args, offset); };
+#define FIELD(name) offsetof(nju_abi_step_args, name)
+  Value threads =
+      LLVM::TruncOp::create(k.b, k.loc, k.i32, integer(FIELD(num_threads)));
+  omp::ParallelOperands clauses;
+  clauses.numThreads = threads;
+  auto parallel = omp::ParallelOp::create(k.b, k.loc, clauses);
+  {
+    OpBuilder::InsertionGuard guard(k.b);
+    k.b.createBlock(&parallel.getRegion());
+    auto number = [&](StringRef name) -> Value {
+      return LLVM::SExtOp::create(k.b, k.loc, k.i64, k.call(name, k.i32, {}));
+    };
+    SmallVector<Value> arguments = {number("omp_get_thread_num"),
+                                    number("omp_get_num_threads")};
+    Value tokens = integer(FIELD(num_tokens)), rows = integer(FIELD(num_rows));
+    k.appendMemRef(arguments, pointer(FIELD(tokens)), {tokens});
+    k.appendMemRef(arguments, pointer(FIELD(positions)), {tokens});
+    k.appendMemRef(arguments, pointer(FIELD(sequences)), {tokens});
+    k.appendMemRef(arguments, pointer(FIELD(rows)), {rows});
+    int64_t vocabulary = cast<MemRefType>(type.getInput(6)).getDimSize(1);
+    k.appendMemRef(arguments, pointer(FIELD(logits)),
+                   {rows, k.constant(vocabulary)});
+    Value sequences = integer(FIELD(max_sequences));
+    Value cacheTokens = integer(FIELD(cache_tokens));
+    Value cacheBytes = k.mul(k.mul(sequences, cacheTokens),
+                             k.constant(4 * cacheElements(module)));
+    k.appendMemRef(arguments, pointer(FIELD(weights)),
+                   {k.constant(nju::getWeightFileBytes(module))});
+    k.appendMemRef(arguments, pointer(FIELD(cache)), {cacheBytes});
+    k.appendMemRef(arguments, pointer(FIELD(arena)),
+                   {k.constant(moduleBytes(module, "nju.arena_bytes"))});
+    arguments.append({sequences, cacheTokens});
+    k.call("step", Type(), arguments);
+    omp::TerminatorOp::create(k.b, k.loc);
+  }
+#undef FIELD
+  k.returnZero();
+}
+
+/// The sizes of `tensor` (a nju_abi_tensor): constants where the type knows.
+static SmallVector<Value> loadSizes(EntryBuilder &k, Value tensor,
+                                    MemRefType type) {
+  SmallVector<Value> sizes;
+  for (auto [i, size] : llvm::enumerate(type.getShape()))
+    sizes.push_back(
+        ShapedType::isDynamic(size)
+            ? k.load(k.i64, tensor,
+                     offsetof(nju_abi_tensor, shape) + i * sizeof(int64_t))
+            : k.constant(size));
+  return sizes;
+}
+
+/// Stores the memref descriptor `value` to `tensor`. Data must begin where
+/// malloc's block does, since the runtime frees it: an aligned allocation is
+/// moved to the front of its block.
+static void storeTensor(EntryBuilder &k, Value value, MemRefType type,
+                        Value tensor) {
+  auto extract = [&](ArrayRef<int64_t> position) -> Value {
+    return LLVM::ExtractValueOp::create(k.b, k.loc, value, position);
+  };
+  Value block = extract({0}), offset = extract({2});
+  int64_t width = llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+  Value bytes = k.constant(width);
+  for (int64_t i = 0; i < type.getRank(); ++i) {
+    Value size = extract({3, i});
+    bytes = k.mul(bytes, size);
+    k.store(size, tensor,
+            offsetof(nju_abi_tensor, shape) + i * sizeof(int64_t));
+  }
+  Value begin = LLVM::GEPOp::create(
+      k.b, k.loc, k.pointer, k.b.getI8Type(), extract({1}),
+      ArrayRef<LLVM::GEPArg>{k.mul(offset, k.constant(width))});
+  Value same =
+      LLVM::ICmpOp::create(k.b, k.loc, LLVM::ICmpPredicate::eq, begin, block);
+  Value moved = LLVM::SelectOp::create(k.b, k.loc, same, k.constant(0), bytes);
+  LLVM::MemmoveOp::create(k.b, k.loc, block, begin, moved,
+                          /*isVolatile=*/false);
+  k.store(block, tensor, offsetof(nju_abi_tensor, data));
+}
+
+/// int32_t nju_run_entry(const nju_abi_run_args *)
+static void addRunEntry(ModuleOp module, FunctionType type) {
+  EntryBuilder k(module, module.getLoc());
+  LLVM::LLVMFuncOp function = k.createFunction(nju::kRunEntry);
+  Value args = function.getArgument(0);
+#define FIELD(name) offsetof(nju_abi_run_args, name)
+  Value inputs = k.load(k.pointer, args, FIELD(inputs));
+  Value outputs = k.load(k.pointer, args, FIELD(outputs));
+  SmallVector<Value> arguments = {k.load(k.i64, args, FIELD(num_threads))};
+  for (auto [i, input] :
+       llvm::enumerate(type.getInputs().slice(1, type.getNumInputs() - 2))) {
+    Value tensor = k.address(inputs, i * sizeof(nju_abi_tensor));
+    Value data = k.load(k.pointer, tensor, offsetof(nju_abi_tensor, data));
+    k.appendMemRef(arguments, data,
+                   loadSizes(k, tensor, cast<MemRefType>(input)));
+  }
+  k.appendMemRef(arguments, k.load(k.pointer, args, FIELD(weights)),
+                 {k.constant(nju::getWeightFileBytes(module))});
+#undef FIELD
+  auto callee = module.lookupSymbol<LLVM::LLVMFuncOp>("main");
+  // LLVM takes a `main` for a program's, which runs once.
+  callee.setSymName("nju_main");
+  Type result = callee.getFunctionType().getReturnType();
+  bool none = type.getNumResults() == 0;
+  Value values = k.call(callee.getSymName(), none ? Type() : result, arguments);
+  for (auto [i, output] : llvm::enumerate(type.getResults())) {
+    Value value = values;
+    if (type.getNumResults() > 1)
+      value = LLVM::ExtractValueOp::create(k.b, k.loc, values,
+                                           ArrayRef<int64_t>{int64_t(i)});
+    storeTensor(k, value, cast<MemRefType>(output),
+                k.address(outputs, i * sizeof(nju_abi_tensor)));
+  }
+  k.returnZero();
+}
+
+/// The type of a lowered graph: (threads, inputs..., weights) -> outputs.
+static bool isMainType(FunctionType type) {
+  auto isTensor = [](Type type) {
+    auto memref = dyn_cast<MemRefType>(type);
+    return memref && memref.getLayout().isIdentity() &&
+           memref.getRank() <= NJU_ABI_MAX_RANK;
+  };
+  unsigned inputs = type.getNumInputs();
+  return inputs >= 2 && type.getInput(0).isIndex() &&
+         llvm::all_of(type.getInputs().drop_front(), isTensor) &&
+         llvm::all_of(type.getResults(), isTensor);
+}
+
+LogicalResult nju::addEntry(ModuleOp module, const EntryFunction &entry) {
+  bool isStep = entry.name == "step";
+  if (isStep ? !isStepType(entry.type) : !isMainType(entry.type))
+    return module.emitError()
+           << "function '" << entry.name << "' has type " << entry.type
+           << ", which is not that of a lowered model (tensors of at most "
+           << NJU_ABI_MAX_RANK << " dimensions)";
+  for (auto function : module.getOps<LLVM::LLVMFuncOp>())
+    if (!function.isExternal())
+      function.setLinkage(LLVM::Linkage::Internal);
+  if (isStep)
+    addStepEntry(module, entry.type);
+  else
+    addRunEntry(module, entry.type);
+  module.lookupSymbol<LLVM::LLVMFuncOp>(isStep ? kStepEntry : kRunEntry)
+      .setLinkage(LLVM::Linkage::Internal);
+  return success();
+}
+
+/// A constant that holds `text` and a NUL.
+static LLVM::GlobalOp addText(EntryBuilder &k, StringRef name, StringRef text) {
+  std::string bytes = text.str() + '\0';
+  auto type = LLVM::LLVMArrayType::get(k.b.getI8Type(), bytes.size());
+  return LLVM::GlobalOp::create(k.b, k.loc, type, /*isConstant=*/true,
+                                LLVM::Linkage::Internal, name,
+                                k.b.getStringAttr(bytes));
+}
+
+LogicalResult nju::addDescriptor(ModuleOp module, StringRef signature,
+                                 StringRef stem) {
+  bool isStep = module.lookupSymbol(kStepEntry);
+  if (!isStep && !module.lookupSymbol(kRunEntry))
+    return module.emitError() << "has no lowered function 'step' or 'main'";
+  EntryBuilder k(module, module.getLoc());
+  LLVM::GlobalOp text = addText(k, "nju_model_signature", signature);
+  auto magicType = LLVM::LLVMArrayType::get(k.b.getI8Type(), 8);
+  auto type = LLVM::LLVMStructType::getLiteral(
+      module.getContext(),
+      {magicType, k.i32, k.i32, k.i64, k.pointer, k.pointer, k.pointer});
+  auto global = LLVM::GlobalOp::create(k.b, k.loc, type, /*isConstant=*/true,
+                                       LLVM::Linkage::External,
+                                       NJU_ABI_DESCRIPTOR_SYMBOL, Attribute());
+  k.b.createBlock(&global.getInitializerRegion());
+  auto constant = [&](Type type, Attribute value) -> Value {
+    return LLVM::ConstantOp::create(k.b, k.loc, type, value);
+  };
+  auto function = [&](bool present, StringRef name) -> Value {
+    if (!present)
+      return LLVM::ZeroOp::create(k.b, k.loc, k.pointer);
+    return LLVM::AddressOfOp::create(k.b, k.loc, k.pointer, name);
+  };
+  Value fields[] = {
+      constant(magicType, k.b.getStringAttr(NJU_ABI_MAGIC)),
+      constant(k.i32, k.b.getI32IntegerAttr(NJU_ABI_VERSION)),
+      constant(k.i32, k.b.getI32IntegerAttr(sizeof(nju_abi_descriptor))),
+      k.constant(signature.size()),
+      LLVM::AddressOfOp::create(k.b, k.loc, text),
+      function(isStep, kStepEntry),
+      function(!isStep, kRunEntry)};
+  Value value = LLVM::UndefOp::create(k.b, k.loc, type);
+  for (auto [i, field] : llvm::enumerate(fields))
+    value = LLVM::InsertValueOp::create(k.b, k.loc, value, field,
+                                        ArrayRef<int64_t>{int64_t(i)});
+  LLVM::ReturnOp::create(k.b, k.loc, value);
+
+  k.b.setInsertionPointToEnd(module.getBody());
+  auto alias = LLVM::AliasOp::create(
+      k.b, k.loc, type, LLVM::Linkage::External,
+      (llvm::Twine(NJU_ABI_DESCRIPTOR_SYMBOL) + "_" + stem).str(),
+      /*dsoLocal=*/false, /*threadLocal=*/false, ArrayRef<NamedAttribute>());
+  k.b.createBlock(&alias.getInitializerRegion());
+  Value target = LLVM::AddressOfOp::create(k.b, k.loc, global);
+  LLVM::ReturnOp::create(k.b, k.loc, target);
+  return success();
+}

@@ -1,0 +1,84 @@
+//===- KernelJIT.cpp - Runs library kernels in the process ------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelJIT.h"
+#include "nju/Target/Emit.h"
+#include "nju/Target/ToLLVM.h"
+#include "llvm/ExecutionEngine/Orc/LLJIT.h"
+#include "llvm/TargetParser/Host.h"
+#include "gtest/gtest.h"
+
+using namespace nju::test;
+
+struct KernelJIT::Impl {
+  std::unique_ptr<llvm::orc::LLJIT> jit;
+};
+
+KernelJIT::KernelJIT(llvm::StringRef targetName,
+                     llvm::ArrayRef<Emitter> emitters)
+    : impl(std::make_unique<Impl>()) {
+  mlir::DialectRegistry registry;
+  registerTargetInterfaces(registry);
+  mlir::MLIRContext context(registry);
+  context.loadAllAvailableDialects();
+  auto module = mlir::OwningOpRef<mlir::ModuleOp>(
+      mlir::ModuleOp::create(mlir::UnknownLoc::get(&context)));
+  auto target = llvm::cantFail(CPUTarget::get(targetName));
+  KernelLibrary library(*module, target);
+  for (Emitter emit : emitters)
+    emit(library).setPublic();
+  if (failed(lowerToLLVM(*module))) {
+    ADD_FAILURE() << "lowering failed";
+    return;
+  }
+  auto llvmContext = std::make_unique<llvm::LLVMContext>();
+  auto code = translateToLLVMIR(*module, *llvmContext, target);
+  if (!code) {
+    ADD_FAILURE() << "translation failed";
+    return;
+  }
+  auto builder = llvm::orc::JITTargetMachineBuilder(
+      llvm::Triple("x86_64-unknown-linux-gnu"));
+  builder.setCPU(target.getCPU().str());
+  builder.addFeatures({});
+  auto jit = llvm::orc::LLJITBuilder()
+                 .setJITTargetMachineBuilder(std::move(builder))
+                 .create();
+  if (!jit) {
+    ADD_FAILURE() << llvm::toString(jit.takeError());
+    return;
+  }
+  impl->jit = std::move(*jit);
+  llvm::cantFail(impl->jit->addIRModule(
+      llvm::orc::ThreadSafeModule(std::move(code), std::move(llvmContext))));
+}
+
+KernelJIT::~KernelJIT() = default;
+
+void *KernelJIT::address(llvm::StringRef name) {
+  if (!impl->jit)
+    return nullptr;
+  auto symbol = impl->jit->lookup(name);
+  if (!symbol) {
+    ADD_FAILURE() << llvm::toString(symbol.takeError());
+    return nullptr;
+  }
+  return symbol->toPtr<void *>();
+}
+
+std::vector<std::string> nju::test::runnableTargets() {
+  auto host = CPUTarget::get("host");
+  if (!host) {
+    llvm::consumeError(host.takeError());
+    return {};
+  }
+  std::vector<std::string> targets = {"host"};
+  if (host->hasAVX512())
+    targets.push_back("x86-64-v3");
+  return targets;
+}
