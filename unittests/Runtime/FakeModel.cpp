@@ -12,6 +12,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <unistd.h>
 
 using namespace nju;
 
@@ -96,6 +97,9 @@ int32_t fake::step(const nju_abi_step_args *args) {
   if (memcmp(args->weights, makeWeights().data(), 256))
     return 2;
   memset(args->arena, 0xff, arenaBytes);
+#ifdef NJU_FAKE_STEP_MILLISECONDS
+  usleep(NJU_FAKE_STEP_MILLISECONDS * 1000);
+#endif
   for (int64_t i = 0; i < args->num_tokens; ++i) {
     if (args->tokens[i] == failingToken)
       return failureCode;
