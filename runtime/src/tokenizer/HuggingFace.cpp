@@ -12,44 +12,23 @@ namespace nju::tokenizer {
 
 namespace {
 
-Status readVocabulary(const Json &vocab, const std::string &path,
-                      Vocabulary &vocabulary) {
-  for (auto entry = vocab.begin(); entry != vocab.end(); ++entry) {
-    if (!entry->is_number_integer())
-      return {NJU_DATA_LOSS,
-              path + ": the number of token " + quote(entry.key()) + " is " +
-                  describe(*entry) + ", expected a whole number"};
-    // Numbers beyond the signed range become negative and are refused too.
-    Status status =
-        vocabulary.add(entry->get<int64_t>(), entry.key(), TokenKind::Normal);
+const Json &member(const Json &document, const char *key) {
+  static const Json null;
+  auto found = document.find(key);
+  return found == document.end() ? null : *found;
+}
+
+Status readVocabulary(TokenizerDocument &document, Vocabulary &vocabulary) {
+  for (auto &[text, number] : document.vocabulary) {
+    Status status = vocabulary.add(number, std::move(text), TokenKind::Normal);
     if (!status.ok())
-      return {status.code, path + ": " + status.message};
+      return {status.code, "model.vocab: " + status.message};
   }
   return Status::success();
 }
 
-/// A merge is "left right" or, in newer files, ["left", "right"].
-Result<BpeModel::StringPair> readMerge(const Json &merge, size_t index) {
-  auto wrong = [&](const std::string &what) {
-    return Status(NJU_DATA_LOSS, "model.merges[" + std::to_string(index) +
-                                     "] is " + what + ", expected two tokens");
-  };
-  if (merge.is_string()) {
-    std::string_view text = merge.get_ref<const std::string &>();
-    size_t space = text.find(' ');
-    if (space == std::string_view::npos ||
-        text.find(' ', space + 1) != std::string_view::npos)
-      return wrong(quote(text));
-    return BpeModel::StringPair(text.substr(0, space), text.substr(space + 1));
-  }
-  if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
-      merge[1].is_string())
-    return BpeModel::StringPair(merge[0].get_ref<const std::string &>(),
-                                merge[1].get_ref<const std::string &>());
-  return wrong(merge.is_array() ? "an array of other things" : describe(merge));
-}
-
-Status readBpe(const JsonFields &fields, Parts &parts, Status &status) {
+Status readBpe(const JsonFields &fields, const TokenizerDocument &document,
+               Parts &parts, Status &status) {
   BpeModel::Options options;
   options.fuseUnknown = fields.boolean("fuse_unk", false);
   options.byteFallback = fields.boolean("byte_fallback", false);
@@ -57,7 +36,8 @@ Status readBpe(const JsonFields &fields, Parts &parts, Status &status) {
   options.prefix = fields.string("continuing_subword_prefix", "");
   options.suffix = fields.string("end_of_word_suffix", "");
   std::string unknown = fields.string("unk_token", "");
-  const Json &merges = fields.array("merges");
+  if (!document.hasMerges)
+    fields.array("merges"); // Says what is there instead.
   if (!status.ok())
     return status;
   if (fields.find("unk_token")) {
@@ -68,14 +48,8 @@ Status readBpe(const JsonFields &fields, Parts &parts, Status &status) {
       return status;
     }
   }
-  std::vector<BpeModel::StringPair> pairs;
-  pairs.reserve(merges.size());
-  for (const Json &merge : merges) {
-    Result<BpeModel::StringPair> pair = readMerge(merge, pairs.size());
-    if (!pair.ok())
-      return pair.status();
-    pairs.push_back(*pair);
-  }
+  std::vector<BpeModel::StringPair> pairs(document.merges.begin(),
+                                          document.merges.end());
   auto model = std::make_unique<BpeModel>(parts.vocabulary, std::move(options));
   status = model->setMerges(pairs);
   parts.model = std::move(model);
@@ -91,21 +65,22 @@ Status readWordLevel(const JsonFields &fields, Parts &parts, Status &status) {
   return status;
 }
 
-/// Reads the vocabulary and then, when the added tokens are known too, `rest`.
-Status readModel(const Json &json, Parts &parts) {
+Status readModel(const TokenizerDocument &document, Parts &parts) {
   Status status;
-  JsonFields fields(json, "model", status);
+  JsonFields fields(member(document.rest, "model"), "model", status);
   std::string type =
-      fields.string("type", fields.find("merges") ? "BPE" : "WordLevel");
-  if (status.ok() && type == "BPE")
-    return readBpe(fields, parts, status);
-  if (status.ok() && type == "WordLevel")
-    return readWordLevel(fields, parts, status);
-  fields.fail("type",
-              "is " + quote(type) +
-                  ", which is not supported; supported are BPE and WordLevel",
-              NJU_INCOMPATIBLE);
-  return status;
+      fields.string("type", document.hasMerges ? "BPE" : "WordLevel");
+  if (status.ok() && type != "BPE" && type != "WordLevel")
+    fields.fail("type",
+                "is " + quote(type) +
+                    ", which is not supported; supported are BPE and WordLevel",
+                NJU_INCOMPATIBLE);
+  if (!document.hasVocabulary)
+    fields.object("vocab"); // Says what is there instead.
+  if (!status.ok())
+    return status;
+  return type == "BPE" ? readBpe(fields, document, parts, status)
+                       : readWordLevel(fields, parts, status);
 }
 
 Status readAddedToken(const Json &json, const std::string &path, Parts &parts) {
@@ -250,43 +225,29 @@ Status readPostProcessor(const Json &json, const std::string &path,
 // Whole documents
 //===----------------------------------------------------------------------===//
 
-const Json &member(const Json &document, const char *key) {
-  static const Json null;
-  auto found = document.find(key);
-  return found == document.end() ? null : *found;
-}
-
-PartsResult loadTokenizerJson(const Json &document,
+PartsResult loadTokenizerJson(TokenizerDocument &document,
                               const TokenizerFiles &files) {
   auto parts = std::make_unique<Parts>();
-  Status status;
-  JsonFields model(member(document, "model"), "model", status);
-  const Json *vocab = model.find("vocab");
-  if (status.ok() && vocab && vocab->is_object())
-    status = readVocabulary(*vocab, "model.vocab", parts->vocabulary);
+  const Json &rest = document.rest;
+  Status status = readVocabulary(document, parts->vocabulary);
   if (status.ok())
-    status = readNormalizer(member(document, "normalizer"), "normalizer",
+    status = readNormalizer(member(rest, "normalizer"), "normalizer",
                             parts->normalizer);
-  const Json &added = member(document, "added_tokens");
+  const Json &added = member(rest, "added_tokens");
   for (size_t i = 0; added.is_array() && status.ok() && i < added.size(); ++i)
     status = readAddedToken(added[i], "added_tokens[" + std::to_string(i) + "]",
                             *parts);
   parts->vocabulary.index();
   if (status.ok())
-    status = readModel(member(document, "model"), *parts);
-  if (status.ok() && (!vocab || !vocab->is_object()))
-    model.fail("vocab", vocab ? std::string("is ") + describe(*vocab) +
-                                    ", expected an object"
-                              : "is missing, expected an object");
+    status = readModel(document, *parts);
   if (status.ok())
-    status = readPreTokenizer(member(document, "pre_tokenizer"),
-                              "pre_tokenizer", parts->preTokenizer);
+    status = readPreTokenizer(member(rest, "pre_tokenizer"), "pre_tokenizer",
+                              parts->preTokenizer);
   if (status.ok())
-    status =
-        readDecoder(member(document, "decoder"), "decoder", parts->decoder);
+    status = readDecoder(member(rest, "decoder"), "decoder", parts->decoder);
   if (status.ok())
-    status = readPostProcessor(member(document, "post_processor"),
-                               "post_processor", *parts);
+    status = readPostProcessor(member(rest, "post_processor"), "post_processor",
+                               *parts);
   if (status.ok())
     status = readSpecialTokens(files, *parts);
   if (!status.ok())
@@ -298,28 +259,17 @@ PartsResult loadTokenizerJson(const Json &document,
 
 PartsResult loadGpt2(const Json &vocab, const TokenizerFiles &files);
 
-Result<Json> parseJson(std::string_view bytes, const std::string &name) {
-  std::string where = name.empty() ? "" : name + ": ";
-  try {
-    return Json::parse(bytes.begin(), bytes.end());
-  } catch (const Json::parse_error &error) {
-    return {NJU_DATA_LOSS,
-            where + "not valid JSON at byte " + std::to_string(error.byte)};
-  } catch (const Json::exception &error) {
-    return {NJU_DATA_LOSS, where + "not valid JSON: " + error.what()};
-  }
-}
-
 PartsResult loadJson(const TokenizerFiles &files) {
-  Result<Json> document = parseJson(files.main, "");
+  Result<TokenizerDocument> document = parseTokenizerDocument(files.main);
   if (!document.ok())
     return document.status();
   // A vocabulary may have a token called "model", which has a number.
-  bool vocabulary = !document->is_object() || !document->contains("model") ||
-                    (*document)["model"].is_number();
-  if (!vocabulary)
-    return loadTokenizerJson(*document, files);
-  return loadGpt2(*document, files);
+  const Json &rest = document->rest;
+  bool vocabulary =
+      !rest.is_object() || !rest.contains("model") || rest["model"].is_number();
+  if (vocabulary)
+    return loadGpt2(rest, files);
+  return loadTokenizerJson(*document, files);
 }
 
 } // namespace nju::tokenizer

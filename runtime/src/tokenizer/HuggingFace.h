@@ -9,8 +9,8 @@
 #ifndef NJU_RUNTIME_TOKENIZER_HUGGINGFACE_H
 #define NJU_RUNTIME_TOKENIZER_HUGGINGFACE_H
 
-#include "JsonFields.h"
 #include "Parts.h"
+#include "TokenizerDocument.h"
 
 namespace nju::tokenizer {
 
@@ -26,9 +26,6 @@ Status readDecoder(const Json &json, const std::string &path, Decoder &decoder,
 /// Sets bos and eos from the configuration files that lie beside
 /// tokenizer.json, else from the names that such tokens usually have.
 Status readSpecialTokens(const TokenizerFiles &files, Parts &parts);
-
-/// Parses a document; `name` is the file for messages ("": the main file).
-Result<Json> parseJson(std::string_view bytes, const std::string &name);
 
 } // namespace nju::tokenizer
 

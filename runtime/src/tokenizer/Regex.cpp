@@ -23,46 +23,91 @@ constexpr const char *spaceClass =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a})"
     R"(\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
+constexpr const char *notSpaceClass =
+    R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f})"
+    R"(\x{1681}-\x{1fff}\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e})"
+    R"(\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
+
+// \w of Oniguruma as the inside of a class. PCRE2's own has no marks.
+constexpr const char *wordClass =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})"
+    R"(\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169})"
+    R"(\x{1f170}-\x{1f189})";
+
+/// What an escaped letter stands for in a class; null: what PCRE2 thinks.
+const char *insideClass(char escaped) {
+  switch (escaped) {
+  case 's':
+    return spaceClass;
+  case 'S':
+    return notSpaceClass;
+  case 'w':
+    return wordClass;
+  case 'h':
+    return "0-9a-fA-F";
+  case 'H':
+    return R"(\x{0}-\x{2f}\x{3a}-\x{40}\x{47}-\x{60}\x{67}-\x{10ffff})";
+  default:
+    return nullptr;
+  }
+}
+
 Status unsupported(std::string_view pattern, const std::string &what) {
   return {NJU_INCOMPATIBLE, "pattern " + quote(pattern) + " uses " + what +
                                 ", which is not supported"};
 }
 
-/// Translates a character class that begins at `position` (its '[').
+/// Translates [:name:] at the beginning of `rest`; returns its length, 0 if it
+/// has no end.
+size_t translatePosixClass(std::string_view rest, std::string &translated) {
+  size_t end = rest.find(":]");
+  if (end == std::string_view::npos)
+    return 0;
+  std::string_view name = rest.substr(2, end - 2);
+  if (name == "punct")
+    translated += R"(\p{P}\p{S})";
+  else if (name == "space")
+    translated += spaceClass;
+  else if (name == "word")
+    translated += wordClass;
+  else
+    translated += rest.substr(0, end + 2);
+  return end + 2;
+}
+
+/// Translates the inside of a character class up to its ']'. Classes inside
+/// classes are unions, so their inside is put in their place.
 Status translateClass(std::string_view pattern, size_t &position,
                       std::string &translated) {
-  translated += pattern[position++];
-  if (position < pattern.size() && pattern[position] == '^')
-    translated += pattern[position++];
+  size_t depth = 0;
   for (bool first = true; position < pattern.size(); first = false) {
-    char c = pattern[position];
     std::string_view rest = pattern.substr(position);
-    if (c == ']' && !first) {
-      translated += pattern[position++];
-      return Status::success();
-    }
-    if (rest.substr(0, 2) == "&&")
+    size_t length = 1;
+    if (rest[0] == ']' && !first) {
+      if (depth-- == 0)
+        return Status::success();
+    } else if (rest.substr(0, 2) == "&&") {
       return unsupported(pattern, "an intersection of classes (&&)");
-    if (rest.substr(0, 2) == "[:") {
-      size_t end = rest.find(":]");
-      if (end == std::string_view::npos)
+    } else if (rest.substr(0, 2) == "[:") {
+      length = translatePosixClass(rest, translated);
+      if (!length)
         return unsupported(pattern, "an unfinished POSIX class");
-      translated += rest.substr(0, end + 2);
-      position += end + 2;
-    } else if (c == '[') {
-      return unsupported(pattern, "a class inside a class");
-    } else if (c == '\\' && rest.size() > 1) {
-      if (rest[1] == 's')
-        translated += spaceClass;
-      else if (rest[1] == 'h')
-        translated += "0-9a-fA-F";
+    } else if (rest.substr(0, 2) == "[^") {
+      return unsupported(pattern, "a negated class inside a class");
+    } else if (rest[0] == '[') {
+      ++depth;
+    } else if (rest[0] == '\\' && rest.size() > 1) {
+      length = 2;
+      if (rest[1] == 'W')
+        return unsupported(pattern, "\\W inside a class");
+      if (const char *inside = insideClass(rest[1]))
+        translated += inside;
       else
         translated += rest.substr(0, 2);
-      position += 2;
     } else {
-      translated += c;
-      ++position;
+      translated += rest[0];
     }
+    position += length;
   }
   return Status::success(); // PCRE2 reports the missing bracket.
 }
@@ -90,19 +135,18 @@ Result<std::string> translateOniguruma(std::string_view pattern) {
   for (size_t position = 0; position < pattern.size();) {
     char c = pattern[position];
     if (c == '[') {
+      bool negated = pattern.substr(position, 2) == "[^";
+      translated += negated ? "[^" : "[";
+      position += negated ? 2 : 1;
       Status status = translateClass(pattern, position, translated);
       if (!status.ok())
         return status;
     } else if (c == '\\' && position + 1 < pattern.size()) {
       char escaped = pattern[position + 1];
-      if (escaped == 's')
-        (translated += "[").append(spaceClass) += "]";
-      else if (escaped == 'S')
-        (translated += "[^").append(spaceClass) += "]";
-      else if (escaped == 'h')
-        translated += "[0-9a-fA-F]";
-      else if (escaped == 'H')
-        translated += "[^0-9a-fA-F]";
+      if (escaped == 'W')
+        (translated += "[^").append(wordClass) += "]";
+      else if (const char *inside = insideClass(escaped))
+        (translated += "[").append(inside) += "]";
       else
         (translated += c) += escaped;
       position += 2;

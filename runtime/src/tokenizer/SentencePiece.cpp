@@ -54,6 +54,7 @@ public:
   /// the library's own space before the word stands for the one in the text.
   /// Set after loading.
   bool cutAtSpaces = false;
+  int32_t space = -1; ///< The token of a space.
 
   sentencepiece::SentencePieceProcessor processor;
 
@@ -68,10 +69,13 @@ private:
                      std::vector<int32_t> &tokens) const {
     for (bool first = true; !text.empty(); first = false) {
       size_t size = wordSize(text);
-      // The library puts a space before each word; this one has it already.
-      size_t skip = first ? 0 : 1;
-      Status status = encodeWord(text.substr(skip, size - skip), cache, tokens);
-      if (!status.ok())
+      // The library puts a space before each word; this one has it already. It
+      // puts none before nothing, as at a space that ends the text.
+      std::string_view word =
+          text.substr(first ? 0 : 1, size - (first ? 0 : 1));
+      if (word.empty())
+        tokens.push_back(space);
+      else if (Status status = encodeWord(word, cache, tokens); !status.ok())
         return status;
       text.remove_prefix(size);
     }
@@ -173,6 +177,7 @@ PartsResult loadSentencePiece(std::string_view bytes) {
     return status;
 
   model->cutAtSpaces = wordsAreIndependent(*proto, parts->vocabulary);
+  model->space = parts->vocabulary.find(spaceSymbol);
 
   // Models with a begin token are trained with it; -1 says there is none.
   parts->bos = model->processor.bos_id();
