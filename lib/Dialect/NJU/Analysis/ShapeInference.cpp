@@ -316,13 +316,17 @@ LogicalResult ShapeInference::inferFunction(func::FuncOp function) {
   });
   if (walked.wasInterrupted())
     return failure();
+  updateFunctionType(function);
+  return success();
+}
+
+void nju::updateFunctionType(func::FuncOp function) {
   auto terminator =
       dyn_cast<func::ReturnOp>(function.getBody().back().getTerminator());
   if (terminator)
     function.setType(FunctionType::get(function.getContext(),
                                        function.front().getArgumentTypes(),
                                        terminator.getOperandTypes()));
-  return success();
 }
 
 llvm::SmallVector<std::string> nju::getDimNames(func::FuncOp function,

@@ -91,6 +91,9 @@ private:
 llvm::SmallVector<std::string> getDimNames(mlir::func::FuncOp function,
                                            unsigned index);
 
+/// Makes the type of a function fit its arguments and its return op.
+void updateFunctionType(mlir::func::FuncOp function);
+
 } // namespace nju
 
 #endif // NJU_DIALECT_NJU_ANALYSIS_SHAPEINFERENCE_H
