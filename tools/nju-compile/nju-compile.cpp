@@ -1,0 +1,122 @@
+//===- nju-compile.cpp - Compiles an ONNX model -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Location.h"
+#include "nju/Driver/Compile.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/Signals.h"
+
+namespace cl = llvm::cl;
+
+static cl::OptionCategory category("nju-compile options");
+
+static cl::opt<std::string> input(cl::Positional, cl::Required,
+                                  cl::desc("MODEL.onnx"), cl::cat(category));
+static cl::opt<std::string>
+    output("o", cl::Required, cl::value_desc("STEM"), cl::cat(category),
+           cl::desc("write STEM.so, STEM.safetensors and STEM.h; with another "
+                    "--emit the one file to write ('-': stdout)"));
+static cl::opt<std::string>
+    target("target", cl::init("host"), cl::value_desc("NAME"),
+           cl::cat(category),
+           cl::desc("host (default), x86-64-v3, x86-64-v4, or a CPU name as "
+                    "LLVM knows it, such as cascadelake or znver4"));
+static cl::opt<nju::EmitKind> emit(
+    "emit", cl::init(nju::EmitKind::So), cl::cat(category),
+    cl::desc("stop early and write"),
+    cl::values(clEnumValN(nju::EmitKind::Import, "import",
+                          "the nju dialect as imported"),
+               clEnumValN(nju::EmitKind::NJU, "nju",
+                          "the nju dialect, recognised and in LM form"),
+               clEnumValN(nju::EmitKind::Linalg, "linalg", "linalg on tensors"),
+               clEnumValN(nju::EmitKind::LLVM, "llvm", "LLVM IR, optimised"),
+               clEnumValN(nju::EmitKind::Asm, "asm", "assembly"),
+               clEnumValN(nju::EmitKind::Obj, "obj", "an object file"),
+               clEnumValN(nju::EmitKind::So, "so",
+                          "the shared library, the weights and the header "
+                          "(default)")));
+static cl::opt<bool>
+    report("report", cl::cat(category),
+           cl::desc("print what was recognised, bytes, memory by kind and the "
+                    "floor times on this machine"));
+static cl::opt<int64_t> maxTokens(
+    "max-tokens", cl::init(0), cl::value_desc("N"), cl::cat(category),
+    cl::desc("longest sequence, in tokens (default: what the model's position "
+             "tables allow, at most 2048)"));
+static cl::opt<int64_t>
+    maxSequences("max-sequences", cl::init(8), cl::value_desc("N"),
+                 cl::cat(category),
+                 cl::desc("sequences alive at once in a session (default: 8)"));
+static cl::opt<int64_t> maxBatchTokens(
+    "max-batch-tokens", cl::init(512), cl::value_desc("N"), cl::cat(category),
+    cl::desc("tokens of one step; longer batches are cut (default: 512)"));
+enum class LinkKind { Shared, Static };
+static cl::opt<LinkKind> link(
+    "link", cl::init(LinkKind::Shared), cl::cat(category),
+    cl::desc("how the .so gets the runtime"),
+    cl::values(clEnumValN(LinkKind::Shared, "shared",
+                          "from libnju_runtime.so, which opens it (default)"),
+               clEnumValN(LinkKind::Static, "static",
+                          "embedded: the .so exports the C API itself")));
+static cl::opt<bool> quiet("quiet", cl::cat(category),
+                           cl::desc("print no progress"));
+
+static cl::extrahelp examples(R"(
+EXAMPLES:
+  nju-compile model.onnx -o model                  model.so, model.safetensors, model.h
+  nju-compile model.onnx -o model --report         and what it costs
+  nju-compile model.onnx -o model --target=x86-64-v3 --max-tokens=4096
+  nju-compile model.onnx -o - --emit=nju           the graph as the compiler sees it
+)");
+
+/// One line a diagnostic: "nju-compile: error: ...".
+static llvm::LogicalResult printDiagnostic(mlir::Diagnostic &diagnostic) {
+  llvm::StringRef kind = "error: ";
+  if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Warning)
+    kind = "warning: ";
+  if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Remark)
+    kind = "remark: ";
+  if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Note)
+    kind = "note: ";
+  llvm::errs() << "nju-compile: " << kind;
+  if (auto name = mlir::dyn_cast<mlir::NameLoc>(diagnostic.getLocation()))
+    llvm::errs() << name.getName().getValue() << ": ";
+  llvm::errs() << diagnostic.str() << "\n";
+  return llvm::success();
+}
+
+int main(int argc, char **argv) {
+  llvm::InitLLVM initialize(argc, argv);
+  llvm::setBugReportMsg("nju-compile: this is a bug in NJU: please report it "
+                        "with the model and the lines below\n");
+  cl::HideUnrelatedOptions(category);
+  cl::ParseCommandLineOptions(
+      argc, argv, "nju-compile: from an ONNX model to a shared library\n");
+
+  nju::CompileOptions options;
+  options.input = input;
+  options.output = output;
+  options.target = target;
+  options.emit = emit;
+  options.report = report;
+  options.quiet = quiet;
+  options.linkStatic = link == LinkKind::Static;
+  options.maxTokens = maxTokens;
+  options.maxSequences = maxSequences;
+  options.maxBatchTokens = maxBatchTokens;
+
+  mlir::DialectRegistry registry;
+  nju::registerCompilerDialects(registry);
+  mlir::MLIRContext context(registry);
+  context.printOpOnDiagnostic(false);
+  context.getDiagEngine().registerHandler(printDiagnostic);
+  return llvm::succeeded(nju::compile(options, context)) ? 0 : 1;
+}
