@@ -95,7 +95,7 @@ TEST_F(WeightFile, SaysWhatIsWrongWithTheHeader) {
   nju_model *model;
   EXPECT_FAILURE(larger.open(&model), NJU_DATA_LOSS,
                  "has 256 bytes of data, model 'fake' expects 320");
-  EXPECT_FAILURE(open(change("\"b\":{", "\"b\":5,")), NJU_DATA_LOSS,
+  EXPECT_FAILURE(open(change("\"b\":{", "\"b\":5")), NJU_DATA_LOSS,
                  "is damaged");
 }
 
