@@ -48,6 +48,13 @@ OutputFile::~OutputFile() {
   }
 }
 
+Error OutputFile::reserve(uint64_t size) {
+  if (size > 0 && ::fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, size) != 0 &&
+      (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+    return failure("write", errno);
+  return Error::success();
+}
+
 Error OutputFile::write(const void *data, size_t size) {
   const char *bytes = static_cast<const char *>(data);
   while (size > 0) {

@@ -17,6 +17,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/OpenMP/OpenMPDialect.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
+#include "nju/Target/Signature.h"
 #include "nju/Target/ToLLVM.h"
 #include "nju/abi.h"
 #include <cstddef>
@@ -361,7 +362,7 @@ LogicalResult nju::addDescriptor(ModuleOp module, StringRef signature,
   k.b.setInsertionPointToEnd(module.getBody());
   auto alias = LLVM::AliasOp::create(
       k.b, k.loc, type, LLVM::Linkage::External,
-      (llvm::Twine(NJU_ABI_DESCRIPTOR_SYMBOL) + "_" + stem).str(),
+      std::string(NJU_ABI_DESCRIPTOR_SYMBOL "_") + toIdentifier(stem),
       /*dsoLocal=*/false, /*threadLocal=*/false, ArrayRef<NamedAttribute>());
   k.b.createBlock(&alias.getInitializerRegion());
   Value target = LLVM::AddressOfOp::create(k.b, k.loc, global);

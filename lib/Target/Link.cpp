@@ -8,6 +8,7 @@
 
 #include "nju/Support/OutputFile.h"
 #include "nju/Target/Emit.h"
+#include "nju/Target/Signature.h"
 #include "nju/abi.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -88,7 +89,7 @@ static Expected<std::string> findRuntimeArchive(StringRef wanted) {
 static std::string exportScript(StringRef stem, bool embedRuntime) {
   std::string script = "{ global: " NJU_ABI_DESCRIPTOR_SYMBOL
                        "; " NJU_ABI_DESCRIPTOR_SYMBOL "_" +
-                       stem.str() + ";";
+                       nju::toIdentifier(stem) + ";";
   if (embedRuntime)
     script += " nju_*;";
   return script + " local: *; };\n";

@@ -35,6 +35,9 @@ public:
   /// The name to write to from elsewhere (by another program, say).
   llvm::StringRef getTemporaryPath() const { return temporary; }
 
+  /// Makes sure that there is room for `size` bytes, where the file system can:
+  /// a full disk is known before the work is done.
+  llvm::Error reserve(uint64_t size);
   /// Appends `size` bytes.
   llvm::Error write(const void *data, size_t size);
   llvm::Error write(llvm::StringRef text) {

@@ -32,7 +32,8 @@ void registerTargetInterfaces(mlir::DialectRegistry &registry);
 mlir::LogicalResult lowerToLLVM(mlir::ModuleOp module);
 
 /// Adds the one exported symbol, `nju_model_descriptor`, and its alias
-/// `nju_model_descriptor_<stem>`, which two models in one program need. To be
+/// `nju_model_descriptor_<toIdentifier(stem)>`, which two models in one program
+/// need. To be
 /// called after `lowerToLLVM` found an entry; `signature` is JSON
 /// (docs/abi.md).
 mlir::LogicalResult addDescriptor(mlir::ModuleOp module,
