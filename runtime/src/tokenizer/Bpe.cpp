@@ -37,15 +37,15 @@ Status BpeModel::setMerges(const std::vector<StringPair> &pairs) {
   std::string joined;
   for (size_t rank = 0; rank < pairs.size(); ++rank) {
     auto [left, right] = pairs[rank];
-    int32_t leftToken = vocabulary.find(left);
-    int32_t rightToken = vocabulary.find(right);
+    int32_t leftToken = vocabulary.findInModel(left);
+    int32_t rightToken = vocabulary.findInModel(right);
     if (leftToken < 0 || rightToken < 0)
       return missingInMerge(rank, leftToken < 0 ? left : right);
     // Only the first symbol of a word goes without the prefix.
     if (right.substr(0, options.prefix.size()) == options.prefix)
       right.remove_prefix(options.prefix.size());
     joined.assign(left).append(right);
-    int32_t merged = vocabulary.find(joined);
+    int32_t merged = vocabulary.findInModel(joined);
     if (merged < 0)
       return missingInMerge(rank, joined);
     merges.insert(leftToken, rightToken, {static_cast<uint32_t>(rank), merged});
@@ -82,7 +82,7 @@ Status BpeModel::symbolsOf(std::string_view word,
       symbol = decorated;
     }
     i += length;
-    if (int32_t token = vocabulary.find(symbol); token >= 0) {
+    if (int32_t token = vocabulary.findInModel(symbol); token >= 0) {
       symbols.push_back(token);
       afterUnknown = false;
     } else if (options.byteFallback && appendBytes(symbol, symbols)) {
@@ -143,7 +143,7 @@ Status BpeModel::encode(const std::vector<Piece> &pieces,
   for (const Piece &piece : pieces) {
     int32_t token = piece.token;
     if (token < 0 && options.ignoreMerges)
-      token = vocabulary.find(piece.text);
+      token = vocabulary.findInModel(piece.text);
     if (token >= 0) {
       tokens.push_back(token);
       continue;
@@ -164,7 +164,7 @@ Status WordLevelModel::encode(const std::vector<Piece> &pieces,
                               std::vector<int32_t> &tokens) const {
   for (const Piece &piece : pieces) {
     int32_t token =
-        piece.token >= 0 ? piece.token : vocabulary.find(piece.text);
+        piece.token >= 0 ? piece.token : vocabulary.findInModel(piece.text);
     if (token < 0 && unknown < 0)
       return noToken(piece.text);
     tokens.push_back(token >= 0 ? token : unknown);
@@ -193,7 +193,7 @@ Status ScoreBpeModel::symbolsOf(std::string_view text,
     size_t length = decodeCharacter(text, i).length;
     std::string_view symbol = text.substr(i, length);
     i += length;
-    int32_t token = vocabulary.find(symbol);
+    int32_t token = vocabulary.findInModel(symbol);
     if (token >= 0 && vocabulary.kind(token) == TokenKind::Normal) {
       symbols.push_back(token);
       continue;
@@ -217,7 +217,7 @@ Status ScoreBpeModel::encode(const std::vector<Piece> &pieces,
         vocabulary.kind(right) != TokenKind::Normal)
       return std::nullopt;
     joined.assign(vocabulary.text(left)).append(vocabulary.text(right));
-    int32_t token = vocabulary.find(joined);
+    int32_t token = vocabulary.findInModel(joined);
     if (token < 0 || vocabulary.kind(token) != TokenKind::Normal)
       return std::nullopt;
     return Merge{ranks[token], token};

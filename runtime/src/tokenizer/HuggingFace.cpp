@@ -41,7 +41,7 @@ Status readBpe(const JsonFields &fields, const TokenizerDocument &document,
   if (!status.ok())
     return status;
   if (fields.find("unk_token")) {
-    options.unknown = parts.vocabulary.find(unknown);
+    options.unknown = parts.vocabulary.findInModel(unknown);
     if (options.unknown < 0) {
       fields.fail("unk_token",
                   "is " + quote(unknown) + ", which is not in the vocabulary");
@@ -60,7 +60,7 @@ Status readWordLevel(const JsonFields &fields, Parts &parts, Status &status) {
   std::string unknown = fields.string("unk_token", "");
   int32_t token = -1;
   if (fields.find("unk_token"))
-    token = parts.vocabulary.find(unknown);
+    token = parts.vocabulary.findInModel(unknown);
   parts.model = std::make_unique<WordLevelModel>(parts.vocabulary, token);
   return status;
 }

@@ -19,6 +19,7 @@ Status Vocabulary::reserve(int64_t id, std::string_view text) {
   if (static_cast<size_t>(id) >= tokens.size()) {
     tokens.resize(id + 1);
     kinds.resize(id + 1, TokenKind::Missing);
+    inModel.resize(id + 1, false);
   }
   return Status::success();
 }
@@ -32,12 +33,14 @@ Status Vocabulary::add(int64_t id, std::string text, TokenKind kind) {
                                std::to_string(id)};
   tokens[id] = std::move(text);
   kinds[id] = kind;
+  inModel[id] = true;
   return Status::success();
 }
 
 Status Vocabulary::replace(int64_t id, std::string text, TokenKind kind) {
   if (Status status = reserve(id, text); !status.ok())
     return status;
+  inModel[id] = inModel[id] && tokens[id] == text;
   tokens[id] = std::move(text);
   kinds[id] = kind;
   return Status::success();

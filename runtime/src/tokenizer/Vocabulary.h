@@ -41,7 +41,8 @@ public:
   /// the same number.
   Status add(int64_t id, std::string text, TokenKind kind);
 
-  /// The same, but takes the place of what was there.
+  /// Puts an added token at `id`, in the place of what was there. The model
+  /// does not know it unless it has a token of this number and text itself.
   Status replace(int64_t id, std::string text, TokenKind kind);
 
   /// Builds the table behind find. The lowest number wins where two tokens
@@ -59,6 +60,12 @@ public:
   /// Number of the token with this text; -1 if there is none.
   int32_t find(std::string_view text) const;
 
+  /// The same among the tokens that the model itself knows.
+  int32_t findInModel(std::string_view text) const {
+    int32_t id = find(text);
+    return id >= 0 && inModel[id] ? id : -1;
+  }
+
   /// Whether U+2581, the space of sentencepiece, is a token and stands nowhere
   /// but at the beginning of tokens (or in runs of itself). Then no token, and
   /// so no merge, reaches over the beginning of a word.
@@ -72,6 +79,7 @@ private:
 
   std::vector<std::string> tokens;
   std::vector<TokenKind> kinds;
+  std::vector<bool> inModel;
   std::unordered_map<std::string_view, int32_t> ids;
   std::array<int32_t, 256> byteTokens{};
 };
