@@ -79,4 +79,165 @@ def InferShapes : Pass<"nju-infer-shapes", "::mlir::ModuleOp"> {
   }];
 }
 
+def WidenFloats : Pass<"nju-widen-floats", "::mlir::ModuleOp"> {
+  let summary = "Compute f16 and bf16 graphs in f32";
+  let description = [{
+    Every f16 and bf16 value becomes f32, and the casts between them vanish.
+    Weights keep the type they are stored in and are read through a cast; the
+    arguments and results of functions keep their types. f64 and integers stay.
+
+    Before:
+
+    ```mlir
+    func.func @main(%x: tensor<?xf16>) -> tensor<?xf16> {
+      %0 = nju.exp %x : (tensor<?xf16>) -> tensor<?xf16>
+      return %0 : tensor<?xf16>
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @main(%x: tensor<?xf16>) -> tensor<?xf16> {
+      %0 = nju.cast %x : (tensor<?xf16>) -> tensor<?xf32>
+      %1 = nju.exp %0 : (tensor<?xf32>) -> tensor<?xf32>
+      %2 = nju.cast %1 : (tensor<?xf32>) -> tensor<?xf16>
+      return %2 : tensor<?xf16>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numWidened", "widened", "Values that became f32">,
+    Statistic<"numCasts", "casts", "Casts that vanished">,
+  ];
+}
+
+def Recognize : Pass<"nju-recognize", "::mlir::ModuleOp"> {
+  let summary = "Replace decomposed structures by one op each";
+  let description = [{
+    Finds RMSNorm, LayerNorm, GELU (with erf or tanh), SiLU, SwiGLU, rotary
+    position embeddings and attention in any of the spellings of exporters, and
+    nothing that only looks like them: axes, constants and the identity of the
+    values are compared. Runs after `--nju-infer-shapes`,
+    `--nju-fold-constants` and `--nju-widen-floats`.
+
+    Before:
+
+    ```mlir
+    func.func @main(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+      %0 = nju.sigmoid %x : (tensor<?x8xf32>) -> tensor<?x8xf32>
+      %1 = nju.mul %0, %x : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+      return %1 : tensor<?x8xf32>
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @main(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+      %0 = nju.silu %x : (tensor<?x8xf32>) -> tensor<?x8xf32>
+      return %0 : tensor<?x8xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numRMSNorm", "rms-norm", "RMSNorms found">,
+    Statistic<"numLayerNorm", "layer-norm", "LayerNorms found">,
+    Statistic<"numGelu", "gelu", "GELUs found">,
+    Statistic<"numSilu", "silu", "SiLUs found">,
+    Statistic<"numSwiGLU", "swiglu", "SwiGLUs found">,
+    Statistic<"numRope", "rope", "Rotary embeddings found">,
+    Statistic<"numAttention", "attention", "Attentions found">,
+  ];
+}
+
+def ToLMForm : Pass<"nju-to-lm-form", "::mlir::ModuleOp"> {
+  let summary = "Turn a causal language model into a step over a ragged batch";
+  let description = [{
+    `@main` takes `input_ids` (and `attention_mask`, `position_ids`, past keys
+    and values, if it has them) of `[batch, sequence]` and gives logits (and
+    present keys and values). It becomes `@step`, which takes T tokens of any
+    sequences, each with its position and sequence, and gives the logits of the
+    tokens that `rows` names. Keys and values live in the cache of
+    `nju.cached_attention`, whether the graph had a cache or not.
+
+    What depends on positions only is not matched but evaluated, for several
+    lengths up to `max-tokens`: masks must be causal (with a window or slopes),
+    other values must depend on a token's own position. Keys and values are
+    followed element by element. A graph that is no causal language model stays
+    as it is; a remark says why. `max-tokens=0` means 2048, or less where tables
+    of positions in the model are shorter. Runs after `--nju-widen-floats`.
+
+    Before (the body is left out):
+
+    ```mlir
+    func.func private @main(%ids: tensor<?x?xi64> {nju.name = "input_ids"},
+                    %past_k: tensor<?x2x?x4xf32> {nju.name = "past.0.key"},
+                    %past_v: tensor<?x2x?x4xf32> {nju.name = "past.0.value"})
+        -> (tensor<?x?x8xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>)
+    ```
+
+    After:
+
+    ```mlir
+    module attributes {nju.lm = {vocabulary = 8 : i64, max_tokens = 2048 : i64,
+        max_sequences = 8 : i64, max_batch_tokens = 512 : i64,
+        cache = [{heads = 2 : i64, head_dim = 4 : i64} ]}} {
+      func.func private @step(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
+                              %sequences: tensor<?xi32>, %rows: tensor<?xi32>)
+          -> tensor<?x8xf32>
+    }
+    ```
+  }];
+  let options = [
+    Option<"maxTokens", "max-tokens", "int64_t", "0",
+           "Positions of a sequence; 0: 2048, or what the model's tables allow">,
+    Option<"maxSequences", "max-sequences", "int64_t", "8",
+           "Sequences that the cache holds unless the program says otherwise">,
+    Option<"maxBatchTokens", "max-batch-tokens", "int64_t", "512",
+           "Tokens of one step">,
+  ];
+  let statistics = [
+    Statistic<"numAttention", "attention", "Attentions that got a cache">,
+  ];
+}
+
+def PackWeights : Pass<"nju-pack-weights", "::mlir::ModuleOp"> {
+  let summary = "Bring weights into the layout of their kernels";
+  let description = [{
+    A matmul with a weight matrix becomes `nju.linear` with the matrix packed in
+    panels, the bias that is added right after in it. Transposes and casts of
+    other weights move into the params; a table that is only looked up stays as
+    it is stored, and what was looked up is cast. Params that nobody uses
+    vanish; the others are ordered by their first use.
+
+    Before:
+
+    ```mlir
+    nju.param @w : tensor<64x8xf16> = #nju.file<"w.data", 0, tensor<64x8xf16>>
+    func.func @main(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
+      %0 = nju.param_ref @w : tensor<64x8xf16>
+      %1 = nju.cast %0 : (tensor<64x8xf16>) -> tensor<64x8xf32>
+      %2 = nju.matmul %x, %1 : (tensor<?x64xf32>, tensor<64x8xf32>) -> tensor<?x8xf32>
+      return %2 : tensor<?x8xf32>
+    }
+    ```
+
+    After:
+
+    ```mlir
+    nju.param @w : tensor<1x64x32xf16> = #nju.file<"w.data", 0, tensor<64x8xf16>> {panels = 32 : i64}
+    func.func @main(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
+      %0 = nju.param_ref @w : tensor<1x64x32xf16>
+      %1 = nju.linear %x, %0 : (tensor<?x64xf32>, tensor<1x64x32xf16>) -> tensor<?x8xf32>
+      return %1 : tensor<?x8xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numLinear", "linear", "Matmuls that became nju.linear">,
+    Statistic<"numRemoved", "removed", "Params that nobody uses">,
+  ];
+}
+
 #endif // NJU_TRANSFORMS_PASSES

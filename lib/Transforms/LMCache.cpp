@@ -1,0 +1,501 @@
+//===- LMCache.cpp - Where keys and values come from -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Between the projections and the attention, keys and values are only moved:
+// split in heads, transposed, joined with the past, repeated for the query
+// heads. How this is written does not matter: every element of the sources gets
+// a number of its own, the movement is evaluated, and the numbers show what
+// ended where. The presents are followed in the same way.
+//
+//===----------------------------------------------------------------------===//
+
+#include "LMAttention.h"
+#include "PatternUtils.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace nju;
+
+namespace {
+
+/// The number of an element: its source in the upper bits.
+constexpr int kSourceBits = 40;
+
+bool isFloatCast(Operation *op) {
+  auto cast = dyn_cast<CastOp>(op);
+  return cast && isa<FloatType>(cast.getInput().getType().getElementType()) &&
+         isa<FloatType>(cast.getType().getElementType());
+}
+
+/// The ways from sources to one value.
+struct Movement {
+  /// Values that are no movement of something else, and do not depend on a
+  /// past.
+  llvm::SetVector<Value> fresh;
+  /// Arguments, and casts of arguments.
+  llvm::SetVector<Value> pasts;
+  /// Multiplications by a number, inner ones first.
+  llvm::SetVector<Value> scalings;
+};
+
+class Tracer {
+public:
+  explicit Tracer(LMGraph &graph, int64_t maxTokens)
+      : graph(graph), maxTokens(maxTokens) {}
+
+  LogicalResult run(MutableArrayRef<LMAttention> attentions);
+
+private:
+  /// Keys or values of one attention, followed.
+  struct Cached {
+    LMAttention *attention;
+    LMCacheSource *source;
+    Value value;
+    bool isTransposed;
+    Movement movement;
+    StringRef what;
+    /// Where group and element are in the fresh row and in the past.
+    SmallVector<int64_t> freshColumns, pastColumns;
+    BlockArgument past;
+  };
+  /// Evaluated cached tensor for one length.
+  struct Elements {
+    HostTensor tensor;
+    SmallVector<int64_t> lead;
+  };
+
+  LogicalResult collect(Value value, Movement &movement, bool mayScale);
+  bool isFresh(Value value);
+  bool isMovedPast(Value value);
+  LogicalResult prepare(LMAttention &attention, bool isKey);
+  LogicalResult follow(Cached &cached, Evaluator &evaluator, LMLength length);
+  FailureOr<HostTensor> evaluate(const Movement &movement, Value value,
+                                 Evaluator &evaluator, Location loc);
+  LogicalResult readElements(Cached &cached, const HostTensor &tensor,
+                             LMLength length);
+  LogicalResult readElement(Cached &cached, int64_t number, int64_t column,
+                            int64_t position, LMLength length);
+  LogicalResult findGroups(LMAttention &attention);
+  bool hasGroups(const Cached &cached, int64_t groups);
+  LogicalResult findStrides(Cached &cached);
+  LogicalResult checkPresents(ArrayRef<LMLength> lengths);
+  LogicalResult checkPresent(Cached &cached, Value present,
+                             const Movement &movement, LMLength length);
+  void bindSources(const Movement &movement, Evaluator &evaluator,
+                   LMLength length);
+  int64_t elementAt(const Cached &cached, const HostTensor &tensor,
+                    int64_t head, int64_t position, int64_t element);
+  std::optional<int64_t> freshAxis(Value value) {
+    return graph.tokenAxis(value);
+  }
+  BlockArgument argumentOf(Value past);
+
+  LMGraph &graph;
+  int64_t maxTokens;
+  SmallVector<Cached, 0> all;
+  llvm::SetVector<Value> sources;
+  llvm::DenseMap<Value, bool> movedPast;
+};
+
+BlockArgument Tracer::argumentOf(Value past) {
+  while (auto cast = past.getDefiningOp<CastOp>())
+    past = cast.getInput();
+  return cast<BlockArgument>(past);
+}
+
+/// True if elements of a past get here by movement.
+bool Tracer::isMovedPast(Value value) {
+  auto found = movedPast.find(value);
+  if (found != movedPast.end())
+    return found->second;
+  Operation *op = value.getDefiningOp();
+  bool moved = !op && llvm::is_contained(graph.getPasts(), value);
+  if (op && (isMovement(op) || isFloatCast(op)))
+    for (Value operand : op->getOperands())
+      moved |= isMovedPast(operand);
+  else if (std::optional<WithNumber> scaled = matchScaled(value))
+    moved = isMovedPast(scaled->value);
+  return movedPast[value] = moved;
+}
+
+/// True for new tokens' rows that are no movement of other rows. What joins
+/// several values is not taken apart.
+bool Tracer::isFresh(Value value) {
+  Operation *op = value.getDefiningOp();
+  bool moves = isFloatCast(op) || (isMovement(op) && !isa<ConcatOp>(op));
+  return !moves || !graph.isData(op->getOperand(0)) ||
+         !graph.tokenAxis(op->getOperand(0));
+}
+
+/// Walks back from `value` to its sources. With `mayScale`, multiplications of
+/// everything by a number are passed.
+LogicalResult Tracer::collect(Value value, Movement &movement, bool mayScale) {
+  Operation *op = value.getDefiningOp();
+  bool hasPast = isMovedPast(value);
+  if (!op ? hasPast
+          : isFloatCast(op) && hasPast &&
+                isa<BlockArgument>(op->getOperand(0))) {
+    movement.pasts.insert(value);
+    return success();
+  }
+  if (!op || !graph.isData(value))
+    return graph.refuse(value.getLoc(),
+                        "keys or values are no function of the tokens");
+  std::optional<WithNumber> scaled = matchScaled(value);
+  if (mayScale && scaled && (hasPast || graph.getPasts().empty())) {
+    if (failed(collect(scaled->value, movement, true)))
+      return failure();
+    movement.scalings.insert(value);
+    return success();
+  }
+  if (!hasPast && isFresh(value)) {
+    movement.fresh.insert(value);
+    return success();
+  }
+  if (!isFloatCast(op) && !isMovement(op))
+    return graph.refuse(op->getLoc(),
+                        "keys or values are changed after they are cached");
+  SmallVector<Value> operands;
+  for (Value operand : op->getOperands())
+    if (graph.isData(operand))
+      operands.push_back(operand);
+  for (Value operand : operands)
+    if (failed(collect(operand, movement, mayScale && operands.size() == 1)))
+      return failure();
+  return success();
+}
+
+LogicalResult Tracer::prepare(LMAttention &attention, bool isKey) {
+  Cached cached;
+  cached.attention = &attention;
+  cached.source = isKey ? &attention.keySource : &attention.valueSource;
+  cached.value = isKey ? attention.key : attention.value;
+  cached.isTransposed = isKey && attention.keyIsTransposed;
+  cached.what = isKey ? "keys" : "values";
+  if (failed(collect(cached.value, cached.movement, isKey)))
+    return failure();
+  Location loc = attention.root->getLoc();
+  if (cached.movement.fresh.size() != 1 || cached.movement.pasts.size() > 1 ||
+      !freshAxis(cached.movement.fresh.front()))
+    return graph.refuse(loc, "the " + cached.what + " of an attention have " +
+                                 Twine(cached.movement.fresh.size()) +
+                                 " sources of new tokens and " +
+                                 Twine(cached.movement.pasts.size()) +
+                                 " pasts");
+  if (cached.movement.pasts.empty() != graph.getPasts().empty())
+    return graph.refuse(loc, "an attention has no past, but the graph has");
+  cached.source->fresh = cached.movement.fresh.front();
+  if (!cached.movement.pasts.empty())
+    cached.past = argumentOf(cached.movement.pasts.front());
+  for (Value value : cached.movement.fresh)
+    sources.insert(value);
+  for (Value value : cached.movement.pasts)
+    sources.insert(value);
+  // Scaling all keys is scaling the scores.
+  double factor = 1.0;
+  for (Value scaling : cached.movement.scalings)
+    factor *= matchScaled(scaling)->number;
+  attention.scale *= factor;
+  all.push_back(std::move(cached));
+  return success();
+}
+
+void Tracer::bindSources(const Movement &movement, Evaluator &evaluator,
+                         LMLength length) {
+  Type i64 = IntegerType::get(graph.getFunction().getContext(), 64);
+  auto bind = [&](Value value) {
+    int64_t source = llvm::find(sources, value) - sources.begin();
+    HostTensor numbers =
+        HostTensor::uninitialized(i64, graph.shapeAt(value, length));
+    for (auto [i, number] : llvm::enumerate(numbers.mutableElements<int64_t>()))
+      number = (source << kSourceBits) + static_cast<int64_t>(i);
+    evaluator.bind(value, numbers);
+  };
+  llvm::for_each(movement.fresh, bind);
+  llvm::for_each(movement.pasts, bind);
+}
+
+FailureOr<HostTensor> Tracer::evaluate(const Movement &movement, Value value,
+                                       Evaluator &evaluator, Location loc) {
+  // A multiplication does not move: what goes in comes out.
+  for (Value scaling : movement.scalings) {
+    FailureOr<HostTensor> moved =
+        evaluator.evaluate(matchScaled(scaling)->value);
+    if (failed(moved))
+      return graph.refuse(loc, "keys or values cannot be followed: " +
+                                   evaluator.reason());
+    evaluator.bind(scaling, *moved);
+  }
+  FailureOr<HostTensor> tensor = evaluator.evaluate(value);
+  if (failed(tensor))
+    return graph.refuse(loc, "keys or values cannot be followed: " +
+                                 evaluator.reason());
+  return tensor;
+}
+
+/// Number of the element of a head at a position; leading dimensions of size
+/// one serve all heads.
+int64_t Tracer::elementAt(const Cached &cached, const HostTensor &tensor,
+                          int64_t head, int64_t position, int64_t element) {
+  ArrayRef<int64_t> shape = tensor.getShape();
+  auto query = cast<RankedTensorType>(cached.attention->query.getType());
+  ArrayRef<int64_t> lead = query.getShape().drop_back(2);
+  int64_t leadRank = tensor.getRank() - 2;
+  int64_t leadIndex = 0;
+  if (isa<AttentionOp>(cached.attention->root)) {
+    // Query head h uses head h / (H / G).
+    int64_t groups = shape[1];
+    leadIndex = head / (cached.attention->heads / groups);
+  } else {
+    SmallVector<int64_t> coordinates = unflatten(head, lead);
+    for (int64_t i = 0; i < leadRank; ++i) {
+      int64_t inLead = i + static_cast<int64_t>(lead.size()) - leadRank;
+      leadIndex =
+          leadIndex * shape[i] + (shape[i] == 1 ? 0 : coordinates[inLead]);
+    }
+  }
+  int64_t rows = shape[leadRank], columns = shape[leadRank + 1];
+  int64_t row = cached.isTransposed ? element : position;
+  int64_t column = cached.isTransposed ? position : element;
+  return tensor
+      .elements<int64_t>()[(leadIndex * rows + row) * columns + column];
+}
+
+/// Learns, or checks, where one element comes from.
+LogicalResult Tracer::readElement(Cached &cached, int64_t number,
+                                  int64_t column, int64_t position,
+                                  LMLength length) {
+  bool isPast = position < length.past;
+  Value source =
+      isPast ? cached.movement.pasts.front() : cached.movement.fresh.front();
+  if (sources[number >> kSourceBits] != source)
+    return failure();
+  std::optional<int64_t> axis =
+      isPast ? graph.pastAxis(source) : graph.tokenAxis(source);
+  if (!axis)
+    return failure();
+  SmallVector<int64_t> shape = graph.shapeAt(source, length);
+  SmallVector<int64_t> coordinates =
+      unflatten(number & ((int64_t(1) << kSourceBits) - 1), shape);
+  if (coordinates[*axis] != (isPast ? position : position - length.past))
+    return failure();
+  coordinates.erase(coordinates.begin() + *axis);
+  shape.erase(shape.begin() + *axis);
+  int64_t index = flatten(coordinates, shape);
+  int64_t &known = (isPast ? cached.pastColumns : cached.freshColumns)[column];
+  if (known < 0)
+    known = index;
+  return success(known == index);
+}
+
+LogicalResult Tracer::readElements(Cached &cached, const HostTensor &tensor,
+                                   LMLength length) {
+  const LMAttention &attention = *cached.attention;
+  int64_t columns = attention.heads * attention.headDim;
+  cached.freshColumns.resize(columns, -1);
+  cached.pastColumns.resize(columns, -1);
+  int64_t rank = tensor.getRank();
+  int64_t total =
+      cached.isTransposed ? tensor.getDim(rank - 1) : tensor.getDim(rank - 2);
+  int64_t width =
+      cached.isTransposed ? tensor.getDim(rank - 2) : tensor.getDim(rank - 1);
+  if (total != length.total() || width != attention.headDim)
+    return failure();
+  for (int64_t head = 0; head < attention.heads; ++head)
+    for (int64_t position = 0; position < total; ++position)
+      for (int64_t element = 0; element < width; ++element)
+        if (failed(readElement(
+                cached, elementAt(cached, tensor, head, position, element),
+                head * width + element, position, length)))
+          return failure();
+  return success();
+}
+
+LogicalResult Tracer::follow(Cached &cached, Evaluator &evaluator,
+                             LMLength length) {
+  bindSources(cached.movement, evaluator, length);
+  Location loc = cached.attention->root->getLoc();
+  FailureOr<HostTensor> tensor =
+      evaluate(cached.movement, cached.value, evaluator, loc);
+  if (failed(tensor))
+    return failure();
+  if (failed(readElements(cached, *tensor, length)))
+    return graph.refuse(loc, "the " + cached.what +
+                                 " of an attention are not those of the past "
+                                 "and the new tokens in order");
+  return success();
+}
+
+/// True if the heads of every group use the same elements.
+bool Tracer::hasGroups(const Cached &cached, int64_t groups) {
+  const LMAttention &attention = *cached.attention;
+  int64_t size = attention.heads / groups, width = attention.headDim;
+  auto same = [&](ArrayRef<int64_t> columns) {
+    for (int64_t head = 0; head < attention.heads; ++head)
+      for (int64_t d = 0; d < width; ++d)
+        if (columns[head * width + d] !=
+            columns[head / size * size * width + d])
+          return false;
+    return true;
+  };
+  return same(cached.freshColumns) && same(cached.pastColumns);
+}
+
+LogicalResult Tracer::findGroups(LMAttention &attention) {
+  SmallVector<Cached *> both;
+  for (Cached &cached : all)
+    if (cached.attention == &attention)
+      both.push_back(&cached);
+  for (int64_t groups = 1; groups <= attention.heads; ++groups) {
+    if (attention.heads % groups != 0 ||
+        !llvm::all_of(both, [&](Cached *c) { return hasGroups(*c, groups); }))
+      continue;
+    attention.groups = groups;
+    for (Cached *cached : both)
+      if (failed(findStrides(*cached)))
+        return failure();
+    return success();
+  }
+  llvm_unreachable("every head is a group of its own");
+}
+
+LogicalResult Tracer::findStrides(Cached &cached) {
+  const LMAttention &attention = *cached.attention;
+  int64_t width = attention.headDim;
+  int64_t size = attention.heads / attention.groups;
+  auto column = [&](int64_t group, int64_t d) {
+    return cached.freshColumns[group * size * width + d];
+  };
+  LMCacheSource &source = *cached.source;
+  source.base = column(0, 0);
+  source.elementStride = width > 1 ? column(0, 1) - column(0, 0) : 1;
+  source.groupStride =
+      attention.groups > 1 ? column(1, 0) - column(0, 0) : width;
+  for (int64_t group = 0; group < attention.groups; ++group)
+    for (int64_t d = 0; d < width; ++d)
+      if (column(group, d) !=
+          source.base + group * source.groupStride + d * source.elementStride)
+        return graph.refuse(attention.root->getLoc(),
+                            "the " + cached.what +
+                                " of an attention are shuffled");
+  if (source.elementStride != 1 || source.groupStride < width)
+    return graph.refuse(attention.root->getLoc(),
+                        "the " + cached.what +
+                            " of an attention are interleaved");
+  return success();
+}
+
+/// Every element that an attention reads of the past is, in the present, what
+/// it read at that position: the past's or the new token's.
+LogicalResult Tracer::checkPresent(Cached &cached, Value present,
+                                   const Movement &movement, LMLength length) {
+  auto evaluator = graph.createEvaluator(length);
+  bindSources(movement, *evaluator, length);
+  bindSources(cached.movement, *evaluator, length);
+  Location loc = cached.attention->root->getLoc();
+  FailureOr<HostTensor> next = evaluate(movement, present, *evaluator, loc);
+  if (failed(next))
+    return failure();
+  FailureOr<HostTensor> used =
+      evaluate(cached.movement, cached.value, *evaluator, loc);
+  if (failed(used))
+    return failure();
+  int64_t axis = *graph.pastAxis(cached.past);
+  LMLength after = {1, length.total()};
+  SmallVector<int64_t> shape = graph.shapeAt(cached.past, after);
+  if (next->getShape() != ArrayRef<int64_t>(shape))
+    return failure();
+  SmallVector<int64_t> rest(shape);
+  rest.erase(rest.begin() + axis);
+  const LMAttention &attention = *cached.attention;
+  for (int64_t head = 0; head < attention.heads; ++head)
+    for (int64_t d = 0; d < attention.headDim; ++d) {
+      int64_t column = cached.pastColumns[head * attention.headDim + d];
+      SmallVector<int64_t> at = unflatten(column, rest);
+      at.insert(at.begin() + axis, 0);
+      for (int64_t position = 0; position < length.total(); ++position) {
+        at[axis] = position;
+        if (next->elements<int64_t>()[flatten(at, shape)] !=
+            elementAt(cached, *used, head, position, d))
+          return failure();
+      }
+    }
+  return success();
+}
+
+LogicalResult Tracer::checkPresents(ArrayRef<LMLength> lengths) {
+  if (graph.getPasts().empty())
+    return success();
+  SmallVector<Movement, 0> movements;
+  for (Value present : graph.getPresents()) {
+    Movement movement;
+    if (failed(collect(present, movement, false)))
+      return failure();
+    movements.push_back(std::move(movement));
+  }
+  for (Cached &cached : all) {
+    bool found = false;
+    for (auto [present, movement] : llvm::zip(graph.getPresents(), movements)) {
+      bool isPresent = llvm::any_of(movement.pasts, [&](Value past) {
+        return argumentOf(past) == cached.past;
+      });
+      if (!isPresent || found)
+        continue;
+      found = true;
+      for (LMLength length : lengths)
+        if (failed(checkPresent(cached, present, movement, length)))
+          return graph.refuse(cached.attention->root->getLoc(),
+                              "an output is not the past with the new " +
+                                  cached.what + " appended");
+    }
+    if (!found)
+      return graph.refuse(cached.attention->root->getLoc(),
+                          "no output holds the " + cached.what +
+                              " of an attention for the next call");
+  }
+  return success();
+}
+
+LogicalResult Tracer::run(MutableArrayRef<LMAttention> attentions) {
+  for (LMAttention &attention : attentions)
+    if (failed(prepare(attention, true)) || failed(prepare(attention, false)))
+      return failure();
+  SmallVector<LMLength> lengths = {{3, 2}, {2, 5}, {1, 0}, {4, 0}};
+  if (graph.getPasts().empty())
+    lengths = {{4, 0}, {1, 0}, {7, 0}};
+  for (LMLength length : lengths)
+    for (Cached &cached : all) {
+      auto evaluator = graph.createEvaluator(length);
+      if (failed(follow(cached, *evaluator, length)))
+        return failure();
+    }
+  for (LMAttention &attention : attentions)
+    if (failed(findGroups(attention)))
+      return failure();
+  if (failed(checkPresents(lengths)))
+    return failure();
+  // A cut of the cache beyond some length shows at the full length only. The
+  // layers are alike; the first one speaks for them.
+  LMLength full = graph.getPasts().empty() ? LMLength{maxTokens, 0}
+                                           : LMLength{1, maxTokens - 1};
+  for (Cached &cached : MutableArrayRef<Cached>(all).take_front(2)) {
+    auto evaluator = graph.createEvaluator(full);
+    if (failed(follow(cached, *evaluator, full)))
+      return failure();
+  }
+  return success();
+}
+
+} // namespace
+
+LogicalResult nju::traceCaches(LMGraph &graph,
+                               MutableArrayRef<LMAttention> attentions,
+                               int64_t maxTokens) {
+  return Tracer(graph, maxTokens).run(attentions);
+}

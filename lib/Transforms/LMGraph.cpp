@@ -1,0 +1,337 @@
+//===- LMGraph.cpp - A graph looked at as a language model -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "LMGraph.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace nju;
+
+/// Names of the symbols; "past" makes the second one start at zero.
+static constexpr llvm::StringLiteral kTokens = "tokens";
+static constexpr llvm::StringLiteral kPast = "past";
+
+LogicalResult LMGraph::refuse(Location location, const Twine &why) {
+  if (refusal.empty()) {
+    refusal = why.str();
+    refusalLocation = location;
+  }
+  return failure();
+}
+
+std::string LMGraph::nameOf(BlockArgument argument) {
+  auto name = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(),
+                                                    "nju.name");
+  return name ? name.str() : "#" + std::to_string(argument.getArgNumber());
+}
+
+std::string LMGraph::resultName(unsigned index) {
+  auto name = function.getResultAttrOfType<StringAttr>(index, "nju.name");
+  return name ? name.str() : "#" + std::to_string(index);
+}
+
+LogicalResult LMGraph::specialize() {
+  if (failed(findResults()) || failed(findRoles()) || failed(inferShapes()))
+    return failure();
+  auto type = cast<RankedTensorType>(logits.getType());
+  if (tokenAxis(logits) != 1 || type.getDimSize(0) != 1)
+    return refuse(logits.getLoc(),
+                  "output '" + resultName(0) +
+                      "' does not have one row for each token");
+  return success();
+}
+
+/// The value before the casts between floats at the function's boundary.
+static Value beforeCasts(Value value) {
+  auto cast = value.getDefiningOp<CastOp>();
+  if (cast && isa<FloatType>(getElementTypeOrSelf(cast.getInput().getType())) &&
+      isa<FloatType>(getElementTypeOrSelf(cast.getType())))
+    return cast.getInput();
+  return value;
+}
+
+LogicalResult LMGraph::findResults() {
+  Operation *terminator = function.getBody().front().getTerminator();
+  if (terminator->getNumOperands() == 0)
+    return refuse(function.getLoc(), "it has no outputs");
+  for (auto [index, operand] : llvm::enumerate(terminator->getOperands())) {
+    auto type = dyn_cast<RankedTensorType>(operand.getType());
+    if (!type || !isa<FloatType>(type.getElementType()))
+      return refuse(function.getLoc(), "output '" + resultName(index) +
+                                           "' is no tensor of floats");
+    if (index > 0) {
+      presents.push_back(beforeCasts(operand));
+      continue;
+    }
+    logits = beforeCasts(operand);
+    if (type.getRank() != 3 || type.isDynamicDim(2))
+      return refuse(function.getLoc(),
+                    "its first output '" + resultName(0) +
+                        "' is not [batch, sequence, vocabulary] with a static "
+                        "vocabulary");
+    vocabulary = type.getDimSize(2);
+  }
+  return success();
+}
+
+LogicalResult LMGraph::findRoles() {
+  SmallVector<BlockArgument> integers;
+  for (BlockArgument argument : function.getArguments()) {
+    auto type = dyn_cast<RankedTensorType>(argument.getType());
+    if (!type)
+      return refuse(function.getLoc(),
+                    "input '" + nameOf(argument) + "' is no tensor");
+    bool isFloat = isa<FloatType>(type.getElementType());
+    if (isFloat && type.getRank() >= 4)
+      pasts.push_back(argument);
+    else if (type.getRank() == 2 || (type.getRank() == 1 && !isFloat))
+      integers.push_back(argument);
+    else
+      return refuse(function.getLoc(),
+                    "the role of input '" + nameOf(argument) + "' is unknown");
+  }
+  return findIntegerRoles(integers);
+}
+
+/// Arguments whose values reach a lookup in a weight without other data.
+static bool looksUpWeight(BlockArgument argument, int64_t rows) {
+  llvm::SetVector<Value> reached;
+  reached.insert(argument);
+  for (size_t i = 0; i < reached.size(); ++i)
+    for (Operation *user : reached[i].getUsers()) {
+      if (auto gather = dyn_cast<GatherOp>(user)) {
+        Value table = gather.getInput();
+        while (auto cast = table.getDefiningOp<CastOp>())
+          table = cast.getInput();
+        if (gather.getIndices() == reached[i] && gather.getAxis() == 0 &&
+            table.getDefiningOp<ParamRefOp>() &&
+            cast<RankedTensorType>(table.getType()).getDimSize(0) >= rows)
+          return true;
+      } else if (isa<CastOp, ReshapeOp, UnsqueezeOp, SqueezeOp>(user) &&
+                 user->getOperand(0) == reached[i]) {
+        reached.insert(user->getResult(0));
+      }
+    }
+  return false;
+}
+
+LogicalResult LMGraph::findIntegerRoles(ArrayRef<BlockArgument> arguments) {
+  SmallVector<BlockArgument> unnamed;
+  for (BlockArgument argument : arguments) {
+    std::string name = StringRef(nameOf(argument)).lower();
+    auto type = cast<RankedTensorType>(argument.getType());
+    bool isFloat = isa<FloatType>(type.getElementType());
+    if (StringRef(name).contains("mask") && type.getRank() == 2)
+      masks.push_back(argument);
+    else if (StringRef(name).contains("position") && !isFloat)
+      positions.push_back(argument);
+    else if (type.getRank() == 2 && type.getElementType().isInteger() &&
+             !type.getElementType().isInteger(1))
+      unnamed.push_back(argument);
+    else
+      return refuse(function.getLoc(),
+                    "the role of input '" + nameOf(argument) + "' is unknown");
+  }
+  // Of several, the tokens are what looks up a row for each logit.
+  if (unnamed.size() > 1) {
+    SmallVector<BlockArgument> lookups;
+    for (BlockArgument argument : unnamed)
+      if (looksUpWeight(argument, vocabulary))
+        lookups.push_back(argument);
+    for (BlockArgument argument : unnamed)
+      if (lookups.size() == 1 && argument != lookups.front())
+        return refuse(function.getLoc(), "the role of input '" +
+                                             nameOf(argument) + "' is unknown");
+    unnamed = lookups;
+  }
+  if (unnamed.size() != 1)
+    return refuse(function.getLoc(), "it has " + Twine(unnamed.size()) +
+                                         " inputs of token ids, expected one");
+  tokens = unnamed.front();
+  return success();
+}
+
+LogicalResult LMGraph::inferShapes() {
+  tokenSymbol = shapes.getContext().symbol(kTokens);
+  pastSymbol = shapes.getContext().symbol(kPast);
+  std::string total =
+      pasts.empty() ? kTokens.str() : (kPast + " + " + kTokens).str();
+  auto specialize = [&](BlockArgument argument, StringRef name,
+                        unsigned axis) -> LogicalResult {
+    auto type = cast<RankedTensorType>(argument.getType());
+    if (!type.isDynamicDim(axis))
+      return refuse(function.getLoc(), "input '" + nameOf(argument) +
+                                           "' has a static length of " +
+                                           Twine(type.getDimSize(axis)));
+    SmallVector<int64_t> shape(type.getShape());
+    std::vector<std::string> names(shape.size());
+    for (auto [i, dim] : llvm::enumerate(shape)) {
+      if (i == axis)
+        names[i] = name.str();
+      else if (ShapedType::isDynamic(dim))
+        dim = 1;
+    }
+    argument.setType(type.clone(shape));
+    shapes.addArgument(argument, names);
+    return success();
+  };
+  for (BlockArgument argument : {tokens})
+    if (failed(specialize(argument, kTokens, 1)))
+      return failure();
+  for (BlockArgument argument : positions)
+    if (failed(specialize(argument, kTokens,
+                          cast<RankedTensorType>(argument.getType()).getRank() -
+                              1)))
+      return failure();
+  for (BlockArgument argument : masks)
+    if (failed(specialize(argument, total, 1)))
+      return failure();
+  for (BlockArgument argument : pasts) {
+    // The last dynamic dimension but one at most: the others are the batch.
+    auto type = cast<RankedTensorType>(argument.getType());
+    int64_t axis = -1;
+    for (int64_t i = type.getRank() - 1; i >= 0 && axis < 0; --i)
+      if (type.isDynamicDim(i))
+        axis = i;
+    if (axis < 0)
+      return refuse(function.getLoc(),
+                    "input '" + nameOf(argument) + "' has no dynamic length");
+    if (failed(specialize(argument, kPast, axis)))
+      return failure();
+  }
+  for (Operation &op : function.getBody().front())
+    if (failed(shapes.infer(&op)))
+      return refuse(op.getLoc(), "its shapes do not fit a batch of one");
+  return success();
+}
+
+LMGraph::Kind LMGraph::kindOf(Value value) {
+  auto found = kinds.find(value);
+  if (found != kinds.end())
+    return found->second;
+  Kind kind = Kind::Static;
+  Operation *op = value.getDefiningOp();
+  if (!op)
+    kind = value == tokens || llvm::is_contained(pasts, value)
+               ? Kind::Data
+               : Kind::Positional;
+  else if (isa<ShapeOfOp>(op))
+    kind = hasStaticShape(op->getOperand(0)) ? Kind::Static : Kind::Positional;
+  else
+    for (Value operand : op->getOperands())
+      kind = std::max(kind, kindOf(operand));
+  // Rows of a table of learned positions are looked up, not copied.
+  if (auto gather = dyn_cast_or_null<GatherOp>(op);
+      gather && kind == Kind::Positional && gather.getAxis() == 0 &&
+      gather.getInput().getType().getRank() == 2 &&
+      isa<FloatType>(gather.getType().getElementType()) &&
+      kindOf(gather.getInput()) == Kind::Static && tokenAxis(value))
+    kind = Kind::Data;
+  return kinds[value] = kind;
+}
+
+bool LMGraph::isData(Value value) { return kindOf(value) == Kind::Data; }
+
+bool LMGraph::isPositional(Value value) {
+  return kindOf(value) == Kind::Positional;
+}
+
+std::optional<int64_t> LMGraph::axisOf(Value value, SymbolicExpr symbol) {
+  std::optional<int64_t> axis;
+  for (auto [i, dim] : llvm::enumerate(shapes.dims(value))) {
+    if (dim.isConstant())
+      continue;
+    if (axis || dim != symbol)
+      return std::nullopt;
+    axis = i;
+  }
+  return axis;
+}
+
+std::optional<int64_t> LMGraph::tokenAxis(Value value) {
+  return axisOf(value, tokenSymbol);
+}
+
+std::optional<int64_t> LMGraph::pastAxis(Value value) {
+  return axisOf(value, pastSymbol);
+}
+
+bool LMGraph::hasStaticShape(Value value) {
+  return llvm::all_of(shapes.dims(value),
+                      [](SymbolicExpr dim) { return dim.isConstant(); });
+}
+
+SmallVector<int64_t> LMGraph::shapeAt(Value value, LMLength length) {
+  llvm::DenseMap<SymbolicExpr, int64_t> symbols = {{tokenSymbol, length.tokens},
+                                                   {pastSymbol, length.past}};
+  SmallVector<int64_t> shape;
+  for (SymbolicExpr dim : shapes.dims(value)) {
+    std::optional<int64_t> number = dim.evaluate(symbols);
+    if (!number)
+      return {};
+    shape.push_back(*number);
+  }
+  return shape;
+}
+
+std::unique_ptr<Evaluator> LMGraph::createEvaluator(LMLength length) {
+  EvaluatorOptions options;
+  options.maxElements = int64_t(1) << 28;
+  auto evaluator = std::make_unique<Evaluator>(&shapes, options);
+  evaluator->bindShape(tokens, shapeAt(tokens, length));
+  for (BlockArgument past : pasts)
+    evaluator->bindShape(past, shapeAt(past, length));
+  for (BlockArgument mask : masks) {
+    Type type = getElementTypeOrSelf(mask.getType());
+    HostTensor ones = HostTensor::fromInts(
+        IntegerType::get(mask.getContext(), 64), {1, length.total()},
+        SmallVector<int64_t>(length.total(), 1));
+    evaluator->bind(mask, ones.converted(type));
+  }
+  for (BlockArgument argument : positions) {
+    auto numbers = llvm::to_vector(llvm::seq(length.past, length.total()));
+    evaluator->bind(
+        argument, HostTensor::fromInts(getElementTypeOrSelf(argument.getType()),
+                                       shapeAt(argument, length), numbers));
+  }
+  return evaluator;
+}
+
+SmallVector<LMLength> LMGraph::sampleLengths(int64_t maxTokens) {
+  SmallVector<LMLength> lengths = {{maxTokens, 0}, {1, 0}};
+  auto add = [&](int64_t tokens, int64_t past) {
+    if (tokens > 0 && past >= 0 && tokens + past <= maxTokens)
+      lengths.push_back({tokens, past});
+  };
+  if (pasts.empty()) {
+    add(3, 0);
+    add(maxTokens / 2, 0);
+    return lengths;
+  }
+  add(3, 2);
+  add(2, 5);
+  add(1, maxTokens - 1);
+  add(maxTokens / 3, maxTokens - maxTokens / 3);
+  return lengths;
+}
+
+int64_t nju::flatten(ArrayRef<int64_t> coordinates, ArrayRef<int64_t> shape) {
+  int64_t index = 0;
+  for (auto [coordinate, size] : llvm::zip(coordinates, shape))
+    index = index * size + coordinate;
+  return index;
+}
+
+SmallVector<int64_t> nju::unflatten(int64_t index, ArrayRef<int64_t> shape) {
+  SmallVector<int64_t> coordinates(shape.size());
+  for (int64_t i = static_cast<int64_t>(shape.size()) - 1; i >= 0; --i) {
+    coordinates[i] = index % shape[i];
+    index /= shape[i];
+  }
+  return coordinates;
+}

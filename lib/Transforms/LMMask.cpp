@@ -1,0 +1,343 @@
+//===- LMMask.cpp - Which tokens an attention sees -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What lies between the products of queries and keys and the softmax is
+// evaluated with products that are all 0, all 1 and all -3.5. From the results
+// follow, for every pair of positions, whether the pair is masked, by what the
+// product is scaled and what is added.
+//
+//===----------------------------------------------------------------------===//
+
+#include "LMAttention.h"
+#include "llvm/ADT/Hashing.h"
+#include "llvm/ADT/SetVector.h"
+#include <array>
+#include <cmath>
+
+using namespace mlir;
+using namespace nju;
+
+namespace {
+
+/// Scores this far below others have no weight: exp(-1e4) is zero in f32.
+constexpr double kMasked = -1e4;
+constexpr double kProbe = -3.5;
+
+/// Weights for products of 0, 1 and kProbe, each `[heads or 1, tokens, total]`.
+struct Probes {
+  std::array<HostTensor, 3> weights;
+  int64_t heads;
+  LMLength length;
+};
+
+/// Collects what is known of one mask from all lengths.
+class Classifier {
+public:
+  explicit Classifier(LMAttention &attention) : attention(attention) {
+    if (!attention.products)
+      scale = 1.0;
+  }
+
+  /// Why the mask is not one that the cache can serve; empty if it is.
+  std::string add(const Probes &probes) {
+    for (int64_t head = 0; head < probes.heads; ++head)
+      for (int64_t i = 0; i < probes.length.tokens; ++i) {
+        std::string problem = addRow(probes, head, i);
+        if (!problem.empty())
+          return problem;
+      }
+    return "";
+  }
+
+  void finish() {
+    if (attention.products)
+      attention.scale = scale.value_or(1.0);
+    if (exactWindow)
+      attention.window = *exactWindow;
+    bool hasSlopes =
+        llvm::any_of(slopes, [](auto s) { return s && *s != 0.0; });
+    if (!hasSlopes)
+      return;
+    for (int64_t head = 0; head < attention.heads; ++head)
+      attention.slopes.push_back(static_cast<float>(
+          slopes[slopes.size() == 1 ? 0 : head].value_or(0.0)));
+  }
+
+private:
+  LMAttention &attention;
+  std::optional<double> scale;
+  /// The window is at least the first and, if known, exactly the second.
+  int64_t leastWindow = 1;
+  std::optional<int64_t> exactWindow;
+  SmallVector<std::optional<double>> slopes;
+
+  std::string describe(int64_t query, int64_t key, const Twine &what) {
+    return ("its mask " + what + " (query " + Twine(query) + ", key " +
+            Twine(key) + ")")
+        .str();
+  }
+
+  std::string addRow(const Probes &probes, int64_t head, int64_t row) {
+    int64_t total = probes.length.total(), position = probes.length.past + row;
+    int64_t offset = (head * probes.length.tokens + row) * total;
+    auto at = [&](int probe, int64_t key) {
+      return static_cast<double>(
+          probes.weights[probe].elements<float>()[offset + key]);
+    };
+    double self = at(0, position);
+    auto isMasked = [&](int64_t key) {
+      if (attention.causal && key > position)
+        return true;
+      return at(0, key) - self <= kMasked &&
+             at(1, key) - at(1, position) <= kMasked &&
+             at(2, key) - at(2, position) <= kMasked;
+    };
+    if (!std::isfinite(self) || self <= kMasked)
+      return describe(position, position, "hides a token from itself");
+    for (int64_t key = position + 1; key < total; ++key)
+      if (!isMasked(key))
+        return describe(position, key, "shows a later token");
+    int64_t first = position;
+    while (first > 0 && !isMasked(first - 1))
+      --first;
+    for (int64_t key = 0; key < first; ++key)
+      if (!isMasked(key))
+        return describe(position, key, "has a gap before");
+    std::string problem = addWindow(position, first);
+    for (int64_t key = first; key <= position && problem.empty(); ++key)
+      problem =
+          addVisible(head, position, key, {at(0, key), at(1, key), at(2, key)},
+                     self, probes.heads);
+    return problem;
+  }
+
+  std::string addWindow(int64_t position, int64_t first) {
+    int64_t size = position - first + 1;
+    if (first == 0) {
+      leastWindow = std::max(leastWindow, size);
+    } else if (exactWindow.value_or(size) != size) {
+      return describe(position, first, "has a window of changing size");
+    } else {
+      exactWindow = size;
+    }
+    if (exactWindow && leastWindow > *exactWindow)
+      return describe(position, first, "has a window of changing size");
+    return "";
+  }
+
+  std::string addVisible(int64_t head, int64_t position, int64_t key,
+                         std::array<double, 3> weights, double self,
+                         int64_t heads) {
+    auto close = [](double a, double b) {
+      return std::abs(a - b) <=
+             1e-5 * std::max({1.0, std::abs(a), std::abs(b)});
+    };
+    if (attention.products) {
+      double factor = weights[1] - weights[0];
+      if (!scale)
+        scale = factor;
+      if (!close(factor, *scale) ||
+          !close(weights[2] - weights[0], kProbe * *scale))
+        return describe(position, key, "does not scale all products alike");
+    }
+    slopes.resize(heads);
+    std::optional<double> &slope = slopes[head];
+    if (key == position)
+      return "";
+    if (!slope)
+      slope = (weights[0] - self) / static_cast<double>(key - position);
+    if (!close(weights[0] - self, *slope * static_cast<double>(key - position)))
+      return describe(position, key, "adds numbers that no slope explains");
+    return "";
+  }
+};
+
+class MaskAnalysis {
+public:
+  MaskAnalysis(LMGraph &graph, int64_t maxTokens)
+      : graph(graph), lengths(graph.sampleLengths(maxTokens)) {}
+
+  LogicalResult run(MutableArrayRef<LMAttention> attentions) {
+    // Layers share masks: what is evaluated once serves all of them.
+    llvm::DenseMap<Attribute, LMAttention *> known;
+    for (LMAttention &attention : attentions) {
+      Attribute key = keyOf(attention);
+      if (LMAttention *same = known.lookup(key)) {
+        if (attention.products)
+          attention.scale = same->scale;
+        attention.window = same->window;
+        attention.slopes = same->slopes;
+        continue;
+      }
+      if (failed(analyze(attention)))
+        return failure();
+      known[key] = &attention;
+    }
+    return success();
+  }
+
+  /// True if the masks can be computed for the full length.
+  bool fits(ArrayRef<LMAttention> attentions) {
+    llvm::DenseSet<Attribute> known;
+    for (const LMAttention &attention : attentions) {
+      Probes probes;
+      std::string reason;
+      if (known.insert(keyOf(attention)).second &&
+          failed(probe(attention, lengths.front(), probes, reason)))
+        return false;
+    }
+    return true;
+  }
+
+private:
+  LMGraph &graph;
+  SmallVector<LMLength> lengths;
+  llvm::DenseMap<Value, int64_t> numbers;
+
+  /// Equal for attentions whose masks are computed alike from the same values.
+  Attribute keyOf(const LMAttention &attention) {
+    Builder builder(graph.getFunction().getContext());
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    llvm::DenseMap<Value, int64_t> inside;
+    os << attention.causal << attention.heads << " ";
+    if (!attention.products && attention.mask)
+      os << numberOf(attention.mask);
+    SmallVector<Attribute> attributes;
+    if (attention.products)
+      describe(attention.weights, attention.products, inside, os, attributes);
+    attributes.push_back(builder.getStringAttr(text));
+    return builder.getArrayAttr(attributes);
+  }
+
+  int64_t numberOf(Value value) {
+    return numbers.try_emplace(value, numbers.size()).first->second;
+  }
+
+  void describe(Value value, Value products,
+                llvm::DenseMap<Value, int64_t> &inside, llvm::raw_ostream &os,
+                SmallVectorImpl<Attribute> &attributes) {
+    if (!inside.try_emplace(value, inside.size()).second || value == products) {
+      os << "v" << inside[value] << " ";
+      return;
+    }
+    Operation *op = value.getDefiningOp();
+    os << op->getName() << "(";
+    attributes.push_back(op->getAttrDictionary());
+    for (Value operand : op->getOperands())
+      if (graph.isData(operand))
+        describe(operand, products, inside, os, attributes);
+      else
+        os << numberOf(operand) << " ";
+    os << ")";
+  }
+
+  LogicalResult analyze(LMAttention &attention) {
+    Classifier classifier(attention);
+    for (LMLength length : lengths) {
+      Probes probes;
+      std::string problem;
+      if (failed(probe(attention, length, probes, problem)))
+        return graph.refuse(attention.root->getLoc(),
+                            "the mask of an attention cannot be computed for " +
+                                Twine(length.tokens) + " tokens: " + problem);
+      problem = classifier.add(probes);
+      if (!problem.empty())
+        return graph.refuse(attention.root->getLoc(),
+                            "an attention is not causal: " + problem);
+    }
+    classifier.finish();
+    return success();
+  }
+
+  LogicalResult probe(const LMAttention &attention, LMLength length,
+                      Probes &probes, std::string &reason) {
+    probes.length = length;
+    if (!attention.products)
+      return probeMask(attention, length, probes, reason);
+    // Masks are alike for all heads, mostly: try with one head first.
+    for (bool oneHead : {true, false}) {
+      SmallVector<int64_t> shape = graph.shapeAt(attention.products, length);
+      if (oneHead)
+        std::fill(shape.begin(), shape.end() - 2, 1);
+      if (succeeded(probeProducts(attention, length, shape, probes, reason)))
+        return success();
+    }
+    return failure();
+  }
+
+  LogicalResult probeProducts(const LMAttention &attention, LMLength length,
+                              ArrayRef<int64_t> shape, Probes &probes,
+                              std::string &reason) {
+    auto evaluator = graph.createEvaluator(length);
+    Type f32 = Float32Type::get(graph.getFunction().getContext());
+    for (auto [i, product] : llvm::enumerate(std::array{0.0, 1.0, kProbe})) {
+      HostTensor products = HostTensor::uninitialized(f32, shape);
+      llvm::fill(products.mutableElements<float>(),
+                 static_cast<float>(product));
+      evaluator->bind(attention.products, products);
+      FailureOr<HostTensor> weights = evaluator->evaluate(attention.weights);
+      if (failed(weights)) {
+        reason = evaluator->reason().str();
+        return failure();
+      }
+      if (failed(store(*weights, length, i, attention.heads, probes, reason)))
+        return failure();
+    }
+    return success();
+  }
+
+  LogicalResult probeMask(const LMAttention &attention, LMLength length,
+                          Probes &probes, std::string &reason) {
+    Type f32 = Float32Type::get(graph.getFunction().getContext());
+    HostTensor mask(f32, {length.tokens, length.total()});
+    if (attention.mask) {
+      auto evaluator = graph.createEvaluator(length);
+      FailureOr<HostTensor> value = evaluator->evaluate(attention.mask);
+      if (failed(value)) {
+        reason = evaluator->reason().str();
+        return failure();
+      }
+      mask = *value;
+    }
+    for (int i = 0; i < 3; ++i)
+      if (failed(store(mask, length, i, attention.heads, probes, reason)))
+        return failure();
+    return success();
+  }
+
+  LogicalResult store(const HostTensor &weights, LMLength length, int probe,
+                      int64_t heads, Probes &probes, std::string &reason) {
+    Type f32 = Float32Type::get(graph.getFunction().getContext());
+    int64_t pairs = length.tokens * length.total();
+    int64_t count = weights.getNumElements();
+    if (weights.getRank() < 2 || weights.getShape().back() != length.total() ||
+        weights.getShape()[weights.getRank() - 2] != length.tokens ||
+        (count != pairs && count != pairs * heads)) {
+      reason = "it does not cover all pairs of tokens";
+      return failure();
+    }
+    probes.heads = count / pairs;
+    probes.weights[probe] =
+        weights.getElementType() == f32 ? weights : weights.converted(f32);
+    return success();
+  }
+};
+
+} // namespace
+
+LogicalResult nju::analyzeMasks(LMGraph &graph,
+                                MutableArrayRef<LMAttention> attentions,
+                                int64_t maxTokens) {
+  return MaskAnalysis(graph, maxTokens).run(attentions);
+}
+
+bool nju::masksFit(LMGraph &graph, ArrayRef<LMAttention> attentions,
+                   int64_t maxTokens) {
+  return MaskAnalysis(graph, maxTokens).fits(attentions);
+}

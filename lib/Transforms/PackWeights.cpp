@@ -1,0 +1,336 @@
+//===- PackWeights.cpp - Weights in the layout of kernels -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/PatternMatch.h"
+#include "nju/Dialect/NJU/IR/NJU.h"
+#include "nju/Transforms/Passes.h"
+#include "llvm/ADT/SetVector.h"
+
+namespace nju {
+#define GEN_PASS_DEF_PACKWEIGHTS
+#include "nju/Transforms/Passes.h.inc"
+} // namespace nju
+
+using namespace mlir;
+using namespace nju;
+
+namespace {
+
+/// A param as a value of the graph sees it: through transposes and casts.
+struct WeightView {
+  ParamOp param;
+  /// Dimension i of the view is dimension permutation[i] of the param's data.
+  SmallVector<int64_t> permutation;
+};
+
+bool isIdentity(ArrayRef<int64_t> permutation) {
+  for (auto [i, dim] : llvm::enumerate(permutation))
+    if (static_cast<int64_t>(i) != dim)
+      return false;
+  return true;
+}
+
+/// `outer` after `inner`: which dimension of the innermost tensor dimension i
+/// of the outermost is.
+void compose(SmallVectorImpl<int64_t> &outer, ArrayRef<int64_t> inner) {
+  for (int64_t &dim : outer)
+    dim = inner[dim];
+}
+
+/// A cast that keeps every value as it is.
+bool isWidening(CastOp cast) {
+  Type from = getElementTypeOrSelf(cast.getInput());
+  Type to = getElementTypeOrSelf(cast.getType());
+  return isa<FloatType>(from) && isa<FloatType>(to) &&
+         (from == to ||
+          from.getIntOrFloatBitWidth() < to.getIntOrFloatBitWidth());
+}
+
+class PackWeights : public nju::impl::PackWeightsBase<PackWeights> {
+public:
+  using PackWeightsBase::PackWeightsBase;
+
+  void runOnOperation() override {
+    symbols.emplace(getOperation());
+    forEachOp<GatherOp>([&](GatherOp op) { lookUpStored(op); });
+    forEachOp<MatMulOp>([&](MatMulOp op) { packMatMul(op); });
+    forEachOp<CastOp>([&](CastOp op) { absorb(op); });
+    forEachOp<TransposeOp>([&](TransposeOp op) { absorb(op); });
+    eraseDeadOps();
+    eraseUnusedParams();
+    restoreNames();
+    orderParams();
+    layouts.clear();
+    wantedNames.clear();
+    symbols.reset();
+  }
+
+private:
+  template <typename OpTy, typename Function>
+  void forEachOp(Function function) {
+    SmallVector<OpTy> ops;
+    getOperation().walk([&](OpTy op) { ops.push_back(op); });
+    for (OpTy op : ops)
+      function(op);
+  }
+
+  std::optional<WeightView> viewOf(Value value);
+  std::optional<WeightView> constantView(ConstantOp constant);
+  Value createRef(OpBuilder &builder, Location loc, const WeightView &view,
+                  Type elementType, std::optional<int64_t> panels = {});
+  Value biasOf(OpBuilder &builder, Value value, int64_t columns);
+  void lookUpStored(GatherOp gather);
+  void packMatMul(MatMulOp matmul);
+  void absorb(Operation *op);
+  void eraseDeadOps();
+  void eraseUnusedParams();
+  void restoreNames();
+  void orderParams();
+
+  std::optional<SymbolTable> symbols;
+  /// Params made so far, by what tells them apart.
+  llvm::DenseMap<Attribute, ParamOp> layouts;
+  /// The name that a new param takes once it is free.
+  SmallVector<std::pair<ParamOp, StringAttr>> wantedNames;
+};
+
+RankedTensorType dataType(ParamOp param) {
+  if (auto file = dyn_cast<FileDataAttr>(param.getData()))
+    return file.getType();
+  return cast<RankedTensorType>(
+      cast<ElementsAttr>(param.getData()).getShapedType());
+}
+
+/// The view of a param or small constant that a value is, if it is one.
+std::optional<WeightView> PackWeights::viewOf(Value value) {
+  WeightView view;
+  int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
+  view.permutation = llvm::to_vector(llvm::seq<int64_t>(rank));
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto transpose = dyn_cast<TransposeOp>(op))
+      compose(view.permutation, transpose.getPermutation());
+    else if (auto cast = dyn_cast<CastOp>(op); !cast || !isWidening(cast))
+      break;
+    value = op->getOperand(0);
+  }
+  if (auto constant = value.getDefiningOp<ConstantOp>()) {
+    std::optional<WeightView> whole = constantView(constant);
+    if (!whole)
+      return std::nullopt;
+    view.param = whole->param;
+    return view;
+  }
+  auto ref = value.getDefiningOp<ParamRefOp>();
+  if (!ref)
+    return std::nullopt;
+  view.param = symbols->lookup<ParamOp>(ref.getParam());
+  if (view.param.getPanels() ||
+      !isa<FloatType>(dataType(view.param).getElementType()))
+    return std::nullopt;
+  if (auto permutation = view.param.getPermutation())
+    compose(view.permutation, *permutation);
+  return view;
+}
+
+/// A constant vector or matrix becomes a param.
+std::optional<WeightView> PackWeights::constantView(ConstantOp constant) {
+  RankedTensorType type = constant.getType();
+  if (type.getRank() < 1 || type.getRank() > 2 ||
+      !isa<FloatType>(type.getElementType()))
+    return std::nullopt;
+  auto loc = constant.getLoc();
+  OpBuilder builder = OpBuilder::atBlockBegin(getOperation().getBody());
+  auto param =
+      ParamOp::create(builder, loc, "constant", type, constant.getValue(),
+                      nullptr, nullptr, builder.getStringAttr("private"));
+  symbols->insert(param);
+  return WeightView{param, llvm::to_vector(llvm::seq<int64_t>(type.getRank()))};
+}
+
+/// A reference to the param that holds the view with this element type, a
+/// matrix cut in panels if wanted.
+Value PackWeights::createRef(OpBuilder &builder, Location loc,
+                             const WeightView &view, Type elementType,
+                             std::optional<int64_t> panels) {
+  ParamOp source = view.param;
+  SmallVector<int64_t> shape;
+  for (int64_t dim : view.permutation)
+    shape.push_back(dataType(source).getDimSize(dim));
+  if (panels)
+    shape = {llvm::divideCeilSigned(shape[1], *panels), shape[0], *panels};
+  auto type = RankedTensorType::get(shape, elementType);
+  DenseI64ArrayAttr permutation =
+      isIdentity(view.permutation)
+          ? DenseI64ArrayAttr()
+          : builder.getDenseI64ArrayAttr(view.permutation);
+  IntegerAttr panelsAttr =
+      panels ? builder.getI64IntegerAttr(*panels) : nullptr;
+  auto orUnit = [&](Attribute attr) {
+    return attr ? attr : builder.getUnitAttr();
+  };
+  Attribute key =
+      builder.getArrayAttr({source.getData(), TypeAttr::get(type),
+                            orUnit(permutation), orUnit(panelsAttr)});
+  ParamOp &param = layouts[key];
+  if (!param && source.getType() == type &&
+      source.getPermutationAttr() == permutation && !panels)
+    param = source;
+  if (!param) {
+    OpBuilder atSource(source);
+    param = ParamOp::create(atSource, source.getLoc(),
+                            source.getSymName().str() + ".packed", type,
+                            source.getData(), permutation, panelsAttr,
+                            source.getSymVisibilityAttr());
+    symbols->insert(param);
+    wantedNames.push_back({param, source.getSymNameAttr()});
+  }
+  return ParamRefOp::create(builder, loc, type, param.getSymName());
+}
+
+/// The element type in which a weight matrix is stored: as it is, f64 as f32.
+Type storedType(ParamOp param) {
+  Type type = dataType(param).getElementType();
+  return type.isF64() ? Float32Type::get(type.getContext()) : type;
+}
+
+/// gather(cast(param)) looks up what is stored and casts the result.
+void PackWeights::lookUpStored(GatherOp gather) {
+  std::optional<WeightView> view;
+  if (!gather.getInput().getDefiningOp<ConstantOp>())
+    view = viewOf(gather.getInput());
+  if (!view)
+    return;
+  OpBuilder builder(gather);
+  Type stored = storedType(view->param);
+  Value table = createRef(builder, gather.getLoc(), *view, stored);
+  Value rows =
+      GatherOp::create(builder, gather.getLoc(), gather.getType().clone(stored),
+                       table, gather.getIndices(), gather.getAxis());
+  if (rows.getType() != gather.getType())
+    rows = CastOp::create(builder, gather.getLoc(), gather.getType(), rows);
+  gather.replaceAllUsesWith(rows);
+  gather.erase();
+}
+
+/// The vector that `value` is as an f32 param, or null.
+Value PackWeights::biasOf(OpBuilder &builder, Value value, int64_t columns) {
+  auto type = cast<RankedTensorType>(value.getType());
+  if (type.getRank() != 1 || type.getDimSize(0) != columns)
+    return nullptr;
+  std::optional<WeightView> view = viewOf(value);
+  if (!view)
+    return nullptr;
+  return createRef(builder, value.getLoc(), *view, builder.getF32Type());
+}
+
+void PackWeights::packMatMul(MatMulOp matmul) {
+  auto input = cast<RankedTensorType>(matmul.getLhs().getType());
+  auto weight = cast<RankedTensorType>(matmul.getRhs().getType());
+  if (!input.getElementType().isF32() || weight.getRank() != 2 ||
+      input.getRank() < 1 || input.getShape().back() != weight.getDimSize(0))
+    return;
+  std::optional<WeightView> view = viewOf(matmul.getRhs());
+  if (!view)
+    return;
+  Type stored = storedType(view->param);
+  if (!stored.isF32() && !stored.isF16() && !stored.isBF16())
+    return;
+
+  Operation *last = matmul;
+  Value bias;
+  if (matmul->hasOneUse())
+    if (auto add = dyn_cast<AddOp>(*matmul->user_begin())) {
+      OpBuilder builder(add);
+      Value other = add.getLhs() == matmul ? add.getRhs() : add.getLhs();
+      bias = biasOf(builder, other, weight.getDimSize(1));
+      if (bias)
+        last = add;
+    }
+  OpBuilder builder(last);
+  Value packed =
+      createRef(builder, matmul.getLoc(), *view, stored, kPanelColumns);
+  auto linear = LinearOp::create(builder, matmul.getLoc(), matmul.getType(),
+                                 matmul.getLhs(), packed, bias);
+  last->getResult(0).replaceAllUsesWith(linear);
+  last->erase();
+  if (last != matmul)
+    matmul.erase();
+  ++numLinear;
+}
+
+/// A cast or transposed param that is used as such becomes a param of its own.
+void PackWeights::absorb(Operation *op) {
+  auto isView = [](Operation *user) { return isa<CastOp, TransposeOp>(user); };
+  if (llvm::all_of(op->getUsers(), isView))
+    return;
+  Value result = op->getResult(0);
+  // What is looked up stays as it is stored.
+  if (auto cast = dyn_cast<CastOp>(op))
+    if (cast.getInput().getDefiningOp<GatherOp>())
+      return;
+  std::optional<WeightView> view = viewOf(result);
+  if (!view || view->param->getParentOp() != getOperation())
+    return;
+  OpBuilder builder(op);
+  Value ref = createRef(builder, op->getLoc(), *view,
+                        getElementTypeOrSelf(result.getType()));
+  result.replaceAllUsesWith(ref);
+}
+
+void PackWeights::eraseDeadOps() {
+  for (auto function : getOperation().getOps<func::FuncOp>())
+    for (Block &block : function.getBody())
+      for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+        if (isOpTriviallyDead(&op))
+          op.erase();
+}
+
+void PackWeights::eraseUnusedParams() {
+  llvm::DenseSet<StringAttr> used;
+  getOperation().walk(
+      [&](ParamRefOp ref) { used.insert(ref.getParamAttr().getAttr()); });
+  llvm::erase_if(wantedNames, [&](auto &wanted) {
+    return !used.contains(wanted.first.getSymNameAttr());
+  });
+  for (ParamOp param :
+       llvm::make_early_inc_range(getOperation().getOps<ParamOp>()))
+    if (!used.contains(param.getSymNameAttr())) {
+      symbols->erase(param);
+      ++numRemoved;
+    }
+}
+
+/// The one layout that is left of a param has the param's name.
+void PackWeights::restoreNames() {
+  llvm::DenseMap<StringAttr, StringAttr> renamed;
+  for (auto [param, name] : wantedNames) {
+    if (symbols->lookup(name))
+      continue;
+    StringAttr old = param.getSymNameAttr();
+    symbols->remove(param);
+    param.setSymNameAttr(name);
+    symbols->insert(param);
+    renamed[old] = name;
+  }
+  getOperation().walk([&](ParamRefOp ref) {
+    if (StringAttr name = renamed.lookup(ref.getParamAttr().getAttr()))
+      ref.setParamAttr(FlatSymbolRefAttr::get(name));
+  });
+}
+
+void PackWeights::orderParams() {
+  llvm::SetVector<Operation *> order;
+  getOperation().walk(
+      [&](ParamRefOp ref) { order.insert(symbols->lookup(ref.getParam())); });
+  Block *body = getOperation().getBody();
+  for (Operation *param : llvm::reverse(order))
+    param->moveBefore(body, body->begin());
+}
+
+} // namespace
