@@ -180,9 +180,8 @@ LogicalResult LMGraph::inferShapes() {
     shapes.addArgument(argument, names);
     return success();
   };
-  for (BlockArgument argument : {tokens})
-    if (failed(specialize(argument, kTokens, 1)))
-      return failure();
+  if (failed(specialize(tokens, kTokens, 1)))
+    return failure();
   for (BlockArgument argument : positions)
     if (failed(specialize(argument, kTokens,
                           cast<RankedTensorType>(argument.getType()).getRank() -
@@ -204,10 +203,47 @@ LogicalResult LMGraph::inferShapes() {
     if (failed(specialize(argument, kPast, axis)))
       return failure();
   }
-  for (Operation &op : function.getBody().front())
+  for (Operation &op : function.getBody().front()) {
     if (failed(shapes.infer(&op)))
       return refuse(op.getLoc(), "its shapes do not fit a batch of one");
+    for (Value result : op.getResults())
+      if (isa<RankedTensorType>(result.getType()))
+        assumeShort(result);
+  }
   return success();
+}
+
+/// Graphs with tables of positions have dimensions such as `min(128, tokens)`.
+/// They are taken for what they are for short lengths; the lengths for which
+/// this is wrong are found when masks and tables are evaluated.
+void LMGraph::assumeShort(Value value) {
+  ShapeInference::Dims dims(shapes.dims(value));
+  bool changed = false;
+  for (SymbolicExpr &dim : dims) {
+    SymbolicExpr linear = linearForShort(dim);
+    changed |= linear && linear != dim;
+    if (linear)
+      dim = linear;
+  }
+  if (changed)
+    shapes.setDims(value, dims);
+}
+
+/// The linear expression of the two lengths that equals `dim` for all short
+/// ones; null if there is none.
+SymbolicExpr LMGraph::linearForShort(SymbolicExpr dim) {
+  auto at = [&](int64_t tokens, int64_t past) {
+    return dim.evaluate({{tokenSymbol, tokens}, {pastSymbol, past}});
+  };
+  auto origin = at(1, 0), token = at(2, 0), past = at(1, 1);
+  if (!origin || !token || !past)
+    return {};
+  int64_t a = *token - *origin, b = *past - *origin, c = *origin - a;
+  for (auto [t, p] :
+       {std::pair(1, 2), std::pair(3, 2), std::pair(2, 5), std::pair(8, 0)})
+    if (at(t, p) != a * t + b * p + c)
+      return {};
+  return tokenSymbol * a + pastSymbol * b + c;
 }
 
 LMGraph::Kind LMGraph::kindOf(Value value) {

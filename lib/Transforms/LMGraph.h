@@ -83,6 +83,8 @@ private:
   mlir::LogicalResult
   findIntegerRoles(llvm::ArrayRef<mlir::BlockArgument> arguments);
   mlir::LogicalResult inferShapes();
+  void assumeShort(mlir::Value value);
+  SymbolicExpr linearForShort(SymbolicExpr dim);
   std::string nameOf(mlir::BlockArgument argument);
   std::string resultName(unsigned index);
   std::optional<int64_t> axisOf(mlir::Value value, SymbolicExpr symbol);

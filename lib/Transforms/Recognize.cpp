@@ -33,6 +33,10 @@ namespace {
 class ShapeListener : public RewriterBase::Listener {
 public:
   explicit ShapeListener(ShapeInference &shapes) : shapes(shapes) {}
+  void notifyOperationInserted(Operation *op, OpBuilder::InsertPoint) override {
+    // New ops are made for operands of fitting shapes.
+    (void)shapes.infer(op);
+  }
   void notifyOperationErased(Operation *op) override { shapes.forget(op); }
 
 private:
