@@ -13,6 +13,8 @@
 #include "nju/Dialect/NJU/Analysis/Evaluator.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Transforms/Passes.h"
+#include <map>
+#include <vector>
 
 namespace nju {
 #define GEN_PASS_DEF_FOLDCONSTANTS
@@ -47,6 +49,7 @@ private:
   Attribute fold(Operation *op);
   Attribute foldContent(Operation *op);
   Attribute foldOperands(Operation *op);
+  Value sameNumbers(Value value);
   LogicalResult visit(Operation *op);
   void eraseDeadOps();
 
@@ -55,6 +58,8 @@ private:
   ParamReader &reader;
   OpBuilder builder;
   ShapeInference shapes;
+  /// The first value of each type and content.
+  std::map<std::pair<const void *, std::vector<const void *>>, Value> numbers;
 };
 
 } // namespace
@@ -137,6 +142,25 @@ Attribute Folder::fold(Operation *op) {
   return foldOperands(op);
 }
 
+/// An earlier value with the same elements, as far as shapes tell. So the shape
+/// computations that exporters repeat in every layer become those of the
+/// arguments.
+Value Folder::sameNumbers(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  if (!type || !type.hasStaticShape() ||
+      !isa<IntegerType>(type.getElementType()))
+    return {};
+  auto content = shapes.content(value);
+  if (!content || content->empty())
+    return {};
+  std::vector<const void *> key;
+  for (SymbolicExpr element : *content)
+    key.push_back(element.getAsOpaquePointer());
+  auto [entry, isNew] =
+      numbers.try_emplace({type.getAsOpaquePointer(), std::move(key)}, value);
+  return isNew ? Value() : entry->second;
+}
+
 LogicalResult Folder::visit(Operation *op) {
   if (failed(shapes.infer(op)))
     return failure();
@@ -153,6 +177,9 @@ LogicalResult Folder::visit(Operation *op) {
     if (failed(shapes.infer(constant)))
       return failure();
   } else if ((replacement = nju::detail::simplify(op, shapes, builder))) {
+    ++simplified;
+  } else if (!isa<ConstantOp>(op) && isPure(op) &&
+             (replacement = sameNumbers(op->getResult(0)))) {
     ++simplified;
   }
   if (replacement)
@@ -173,9 +200,15 @@ void Folder::eraseDeadOps() {
 LogicalResult Folder::run() {
   if (function.isExternal())
     return success();
-  for (BlockArgument argument : function.getArguments())
+  if (!llvm::hasSingleElement(function.getBody()))
+    return function.emitOpError()
+           << "has " << function.getBody().getBlocks().size()
+           << " blocks, expected one";
+  for (BlockArgument argument : function.getArguments()) {
     shapes.addArgument(argument,
                        getDimNames(function, argument.getArgNumber()));
+    (void)sameNumbers(argument);
+  }
   for (Block &block : function.getBody())
     for (Operation &op : llvm::make_early_inc_range(block))
       if (failed(visit(&op)))

@@ -24,13 +24,21 @@ public:
   Simplifier(ShapeInference &shapes, OpBuilder &builder)
       : shapes(shapes), builder(builder) {}
 
+  Value simplify(AndOp op) {
+    return simplifyNeutral(op, [](double x) { return x != 0; });
+  }
   Value simplify(BroadcastToOp op) { return ifSame(op, op.getInput()); }
   Value simplify(CastOp op);
   Value simplify(ConcatOp op);
   Value simplify(DivOp op) {
-    return simplifyFactor(op, op.getLhs(), op.getRhs());
+    return splatValue(op.getRhs()) == 1.0 ? ifSame(op, op.getLhs()) : Value();
   }
-  Value simplify(MulOp op);
+  Value simplify(MulOp op) {
+    return simplifyNeutral(op, [](double x) { return x == 1.0; });
+  }
+  Value simplify(OrOp op) {
+    return simplifyNeutral(op, [](double x) { return x == 0; });
+  }
   Value simplify(ReshapeOp op);
   Value simplify(SelectOp op);
   Value simplify(SliceOp op);
@@ -42,7 +50,9 @@ private:
   Dims dims(Value value) { return Dims(shapes.dims(value)); }
   /// `value` if it has the type and the dimensions of the op's result.
   Value ifSame(Operation *op, Value value);
-  Value simplifyFactor(Operation *op, Value value, Value factor);
+  template <typename Test>
+  Value simplifyNeutral(Operation *op, Test isNeutral);
+  static std::optional<double> splatValue(Value value);
   Value rootOf(Value value);
   bool setTarget(ReshapeOp op, Value input, ArrayRef<int64_t> target);
   template <typename Op, typename... Args>
@@ -200,8 +210,8 @@ Value Simplifier::simplify(CastOp op) {
   return {};
 }
 
-/// The one value of a constant whose elements are all equal.
-static std::optional<double> splatValue(Value value) {
+/// The one value of a constant whose elements are all equal; -1 for true.
+std::optional<double> Simplifier::splatValue(Value value) {
   auto constant = value.getDefiningOp<ConstantOp>();
   if (!constant)
     return std::nullopt;
@@ -217,15 +227,15 @@ static std::optional<double> splatValue(Value value) {
   return static_cast<double>(dense.getSplatValue<APInt>().getSExtValue());
 }
 
-/// value * 1 and value / 1.
-Value Simplifier::simplifyFactor(Operation *op, Value value, Value factor) {
-  // -1 is how an i1 says 1; products of i1 are left alone.
-  return splatValue(factor) == 1.0 ? ifSame(op, value) : Value();
-}
-
-Value Simplifier::simplify(MulOp op) {
-  Value result = simplifyFactor(op, op.getLhs(), op.getRhs());
-  return result ? result : simplifyFactor(op, op.getRhs(), op.getLhs());
+/// One operand of a commutative op if the other one changes nothing.
+template <typename Test>
+Value Simplifier::simplifyNeutral(Operation *op, Test isNeutral) {
+  for (int i = 0; i < 2; ++i)
+    if (std::optional<double> number = splatValue(op->getOperand(1 - i));
+        number && isNeutral(*number))
+      if (Value same = ifSame(op, op->getOperand(i)))
+        return same;
+  return {};
 }
 
 Value Simplifier::simplify(SelectOp op) {
@@ -239,8 +249,8 @@ Value nju::detail::simplify(Operation *op, ShapeInference &shapes,
                             OpBuilder &builder) {
   Simplifier simplifier(shapes, builder);
   return llvm::TypeSwitch<Operation *, Value>(op)
-      .Case<BroadcastToOp, CastOp, ConcatOp, DivOp, MulOp, ReshapeOp, SelectOp,
-            SliceOp, SqueezeOp, TransposeOp, UnsqueezeOp>(
+      .Case<AndOp, BroadcastToOp, CastOp, ConcatOp, DivOp, MulOp, OrOp,
+            ReshapeOp, SelectOp, SliceOp, SqueezeOp, TransposeOp, UnsqueezeOp>(
           [&](auto op) { return simplifier.simplify(op); })
       .Default([](Operation *) { return Value(); });
 }

@@ -195,3 +195,36 @@ func.func @joins_lossless_casts(%h: tensor<?xf16>, %f: tensor<?xf32>) -> (tensor
   // CHECK: return %[[H]], %[[W]], %[[B]]
   return %1, %3, %4 : tensor<?xf16>, tensor<?xf32>, tensor<?xi1>
 }
+
+// -----
+
+// A later layer asks for the same length once more.
+// CHECK-LABEL: func @shares_shape_computations
+func.func @shares_shape_computations(%x: tensor<?x8xf32> {nju.dims = ["s", ""]}) -> (tensor<i64>, tensor<i64>) {
+  %zero = nju.constant dense<0> : tensor<i64>
+  // CHECK: %[[S:.*]] = nju.shape_of %arg0
+  // CHECK: %[[N:.*]] = nju.gather %[[S]]
+  // CHECK-NOT: nju.shape_of
+  // CHECK: return %[[N]], %[[N]]
+  %0 = nju.shape_of %x : (tensor<?x8xf32>) -> tensor<2xi64>
+  %1 = nju.gather %0, %zero {axis = 0 : i64} : (tensor<2xi64>, tensor<i64>) -> tensor<i64>
+  %2 = nju.exp %x : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  %3 = nju.shape_of %2 : (tensor<?x8xf32>) -> tensor<2xi64>
+  %4 = nju.gather %3, %zero {axis = 0 : i64} : (tensor<2xi64>, tensor<i64>) -> tensor<i64>
+  return %1, %4 : tensor<i64>, tensor<i64>
+}
+
+// -----
+
+// CHECK-LABEL: func @removes_neutral_conditions
+// CHECK-SAME: (%[[X:[^:]*]]: tensor<?xi1>
+func.func @removes_neutral_conditions(%x: tensor<?xi1>) -> (tensor<?xi1>, tensor<?xi1>, tensor<?xi1>) {
+  %true = nju.constant dense<true> : tensor<i1>
+  %false = nju.constant dense<false> : tensor<i1>
+  %0 = nju.and %true, %x : (tensor<i1>, tensor<?xi1>) -> tensor<?xi1>
+  %1 = nju.or %x, %false : (tensor<?xi1>, tensor<i1>) -> tensor<?xi1>
+  // CHECK: %[[O:.*]] = nju.or
+  %2 = nju.or %x, %true : (tensor<?xi1>, tensor<i1>) -> tensor<?xi1>
+  // CHECK: return %[[X]], %[[X]], %[[O]]
+  return %0, %1, %2 : tensor<?xi1>, tensor<?xi1>, tensor<?xi1>
+}

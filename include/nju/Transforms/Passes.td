@@ -21,8 +21,9 @@ def FoldConstants : Pass<"nju-fold-constants", "::mlir::ModuleOp"> {
     params, only those of at most 1024 elements are computed with. Removes
     what the shapes prove to do nothing (reshapes and transposes that cancel,
     slices of everything, broadcasts to the same shape, casts there and back,
-    selections with a constant condition, factors of 1), makes the target of a
-    reshape constant where it can, and erases what nobody uses.
+    selections with a constant condition, neutral operands), uses the first of
+    several small integer tensors with the same elements, makes the target of
+    a reshape constant where it can, and erases what nobody uses.
 
     Before:
 

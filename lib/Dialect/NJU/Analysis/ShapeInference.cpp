@@ -122,6 +122,17 @@ bool nju::detail::isSmall(ArrayRef<SymbolicExpr> dims) {
 // Values
 //===----------------------------------------------------------------------===//
 
+/// optimum calls the length of a mask "past_sequence_length + 1" although it is
+/// that of the past and of all new tokens: such a name says nothing but that
+/// it is one.
+static SymbolicExpr parseDim(SymbolicContext &context, StringRef name) {
+  SymbolicExpr expr = context.parse(name);
+  SymbolicExpr past = expr - 1;
+  if (past.isNamedSymbol() && past.str().find("past") != std::string::npos)
+    return context.symbol(name);
+  return expr;
+}
+
 void ShapeInference::addArgument(Value value, ArrayRef<std::string> names) {
   auto type = dyn_cast<RankedTensorType>(value.getType());
   if (!type)
@@ -131,7 +142,7 @@ void ShapeInference::addArgument(Value value, ArrayRef<std::string> names) {
     if (!ShapedType::isDynamic(size))
       dims.push_back(context.constant(size));
     else if (i < names.size() && !names[i].empty())
-      dims.push_back(context.parse(names[i]));
+      dims.push_back(parseDim(context, names[i]));
     else
       dims.push_back(context.unknown());
   }
