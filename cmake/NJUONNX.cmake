@@ -2,7 +2,8 @@
 # Python package ships: distributions package releases that are too old for
 # what today's exporters write.
 #
-# Defines the target NJUONNXProto with the header "onnx-ml.pb.h".
+# Defines the target NJUONNXProto with the header "onnx-ml.pb.h", the package's
+# folder NJU_ONNX_PACKAGE and the Python that has it, NJU_ONNX_PYTHON.
 
 set(NJU_PYTHON "" CACHE FILEPATH
     "Python that has the onnx package (default: .venv/bin/python, then python3)")
@@ -28,6 +29,7 @@ endif()
 foreach(python ${nju_pythons})
   nju_find_onnx_package(${python} NJU_ONNX_PACKAGE)
   if(NJU_ONNX_PACKAGE)
+    set(NJU_ONNX_PYTHON ${python})
     break()
   endif()
 endforeach()

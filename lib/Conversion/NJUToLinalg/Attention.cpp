@@ -117,7 +117,8 @@ static LogicalResult lowerAttention(nju::AttentionOp op, Lowering &lowering) {
       {left, mapOf(lowering, 6, {0, 1, 4, 5}), result},
       {elementType, keyType.getElementType()});
   scores = maskScores(op, lowering, scores, groups);
-  Value weights = emitSoftmax(scores, 4, /*log=*/false, lowering);
+  Value weights = emitSoftmax(scores, 4, /*log=*/false, lowering,
+                              /*emptyIsZero=*/true);
   dims[4] = lowering.dim(value, 3);
   shape[4] = valueType.getDimSize(3);
   Value mixed = emitContraction(

@@ -231,9 +231,10 @@ mlir::Value emitContraction(Lowering &lowering, mlir::RankedTensorType type,
                             llvm::ArrayRef<mlir::Value> inputs,
                             llvm::ArrayRef<mlir::AffineMap> maps,
                             llvm::ArrayRef<mlir::Type> elementTypes);
-/// Softmax along the last of `tensor`'s dimensions or another one.
+/// Softmax along the last of `tensor`'s dimensions or another one. With
+/// `emptyIsZero`, it is zero where all elements are minus infinity.
 mlir::Value emitSoftmax(mlir::Value tensor, int64_t axis, bool log,
-                        Lowering &lowering);
+                        Lowering &lowering, bool emptyIsZero = false);
 
 // One function a family adds its ops.
 void populateElementwise(Table &table);

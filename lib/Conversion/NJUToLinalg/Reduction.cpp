@@ -201,7 +201,7 @@ static LogicalResult lowerArg(Operation *op, Lowering &lowering) {
 }
 
 Value nju::lowering::emitSoftmax(Value tensor, int64_t axis, bool log,
-                                 Lowering &lowering) {
+                                 Lowering &lowering, bool emptyIsZero) {
   ImplicitLocOpBuilder &b = lowering.b;
   auto type = cast<RankedTensorType>(tensor.getType());
   Type elementType = type.getElementType();
@@ -229,12 +229,26 @@ Value nju::lowering::emitSoftmax(Value tensor, int64_t axis, bool log,
                       [&](ImplicitLocOpBuilder &b, ValueRange x) -> Value {
                         return arith::AddFOp::create(b, x[0], x[1]);
                       });
+  llvm::SmallVector<Value> inputs{power, sum};
+  llvm::SmallVector<AffineMap> maps{all, rest};
+  if (emptyIsZero) {
+    inputs.push_back(greatest);
+    maps.push_back(rest);
+  }
   if (!log)
     return lowering.parallel(
-        type, dims, {power, sum}, {all, rest},
+        type, dims, inputs, maps,
         [&](ImplicitLocOpBuilder &b, ValueRange x) -> Value {
-          return Lowering::store(b, arith::DivFOp::create(b, x[0], x[1]),
-                                 elementType);
+          Value y = arith::DivFOp::create(b, x[0], x[1]);
+          if (emptyIsZero) {
+            double infinity = std::numeric_limits<double>::infinity();
+            Value isEmpty =
+                arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, x[2],
+                                      emitNumber(b, x[2].getType(), -infinity));
+            y = arith::SelectOp::create(b, isEmpty,
+                                        emitNumber(b, y.getType(), 0), y);
+          }
+          return Lowering::store(b, y, elementType);
         });
   return lowering.parallel(
       type, dims, {tensor, greatest, sum}, {all, rest, rest},

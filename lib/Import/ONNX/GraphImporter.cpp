@@ -320,6 +320,19 @@ LogicalResult GraphImporter::checkOutput(const onnx::ValueInfoProto &output,
   return success();
 }
 
+LogicalResult GraphImporter::checkIsTensor(llvm::StringRef output,
+                                           const ImportedValue *value) {
+  if (!value || value->kind == ImportedValue::Absent)
+    return emitError() << "output '" << output << "' is computed by no node";
+  if (value->kind == ImportedValue::Sequence)
+    return emitError() << "output '" << output
+                       << "' is a sequence, expected a tensor";
+  if (value->kind == ImportedValue::Unsupported)
+    return emitError() << "output '" << output << "' is " << value->what
+                       << ", which is not supported";
+  return success();
+}
+
 LogicalResult GraphImporter::importOutputs(const onnx::GraphProto &graph,
                                            Scope &scope) {
   if (graph.output_size() == 0)
@@ -330,9 +343,8 @@ LogicalResult GraphImporter::importOutputs(const onnx::GraphProto &graph,
     FailureOr<const ImportedValue *> value = lookup(scope, output.name());
     if (failed(value))
       return failure();
-    if (!*value || (*value)->kind != ImportedValue::Tensor)
-      return emitError() << "output '" << output.name()
-                         << "' is computed by no node; expected a tensor";
+    if (failed(checkIsTensor(output.name(), *value)))
+      return failure();
     if (!names.insert(output.name()).second)
       return emitError() << "output '" << output.name() << "' is listed twice";
     results.push_back((*value)->tensor);

@@ -106,6 +106,8 @@ private:
                                   Scope &scope);
   mlir::LogicalResult importOutputs(const onnx::GraphProto &graph,
                                     Scope &scope);
+  mlir::LogicalResult checkIsTensor(llvm::StringRef output,
+                                    const ImportedValue *value);
   mlir::LogicalResult checkOutput(const onnx::ValueInfoProto &output,
                                   mlir::Value value);
   mlir::LogicalResult importNodes(const NodeList &nodes, Scope &scope);

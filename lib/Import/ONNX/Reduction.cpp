@@ -64,6 +64,21 @@ static void importReduce(NodeImporter &node) {
                      : emit<OpTy>(node, *reduction, reduction->input));
 }
 
+/// Max and Min; of booleans (or, and) they are those of the bytes 0 and 1.
+template <typename OpTy>
+static void importReduceExtreme(NodeImporter &node) {
+  auto reduction = readReduction(node, 18);
+  if (!reduction)
+    return;
+  if (reduction->isIdentity)
+    return node.setOutput(reduction->input);
+  Type type = node.elementType(reduction->input);
+  Type byte = node.attrs().getIntegerType(8, /*isSigned=*/false);
+  bool isBool = type && type.isInteger(1);
+  Value input = isBool ? node.cast(reduction->input, byte) : reduction->input;
+  node.setOutput(node.cast(emit<OpTy>(node, *reduction, input), type));
+}
+
 /// Reductions that are a sum of a function of the elements, and a function of
 /// the sum.
 template <Value (*before)(NodeImporter &, Value),
@@ -157,9 +172,9 @@ void nju::onnx_import::registerReductionOps(OpRegistry &registry) {
   registry.add("ReduceL2", 1, {1, 2}, importReduceSumOf<square, squareRoot>);
   registry.add("ReduceLogSum", 1, {1, 2}, importReduceSumOf<same, logarithm>);
   registry.add("ReduceLogSumExp", 1, {1, 2}, importReduceLogSumExp);
-  registry.add("ReduceMax", 1, {1, 2}, importReduce<ReduceMaxOp>);
+  registry.add("ReduceMax", 1, {1, 2}, importReduceExtreme<ReduceMaxOp>);
   registry.add("ReduceMean", 1, {1, 2}, importReduce<ReduceMeanOp>);
-  registry.add("ReduceMin", 1, {1, 2}, importReduce<ReduceMinOp>);
+  registry.add("ReduceMin", 1, {1, 2}, importReduceExtreme<ReduceMinOp>);
   registry.add("ReduceProd", 1, {1, 2}, importReduce<ReduceProdOp>);
   registry.add("ReduceSum", 1, {1, 2}, importReduce<ReduceSumOp, 13>);
   registry.add("ReduceSumSquare", 1, {1, 2}, importReduceSumOf<square, same>);

@@ -102,13 +102,15 @@ static void attend(const Sizes &s, const double *query, const double *keys,
     largest = std::max(largest, scores[j]);
   }
   std::fill(result, result + s.valueDepth, 0.0);
+  if (largest == -std::numeric_limits<double>::infinity())
+    return;
   for (int64_t j = 0; j < visible; ++j) {
     double weight = std::exp(scores[j] - largest);
     sum += weight;
     for (int64_t d = 0; d < s.valueDepth; ++d)
       result[d] += weight * values[j * s.valueDepth + d];
   }
-  for (int64_t d = 0; d < s.valueDepth && visible > 0; ++d)
+  for (int64_t d = 0; d < s.valueDepth; ++d)
     result[d] /= sum;
 }
 

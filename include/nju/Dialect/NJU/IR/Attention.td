@@ -39,7 +39,8 @@ def NJU_AttentionOp : NJU_PureOp<"attention"> {
     `query` is `[B, H, S, D]`, `key` `[B, G, L, D]` and `value` `[B, G, L, E]`,
     where G divides H and query head h uses head `h / (H / G)`. `mask`, if
     given, is added to the scores and broadcast to `[B, H, S, L]`; with
-    `causal`, query i sees keys 0 to i + L - S.
+    `causal`, query i sees keys 0 to i + L - S. A query that sees no key, all
+    of its scores being minus infinity, gets zeros.
     Source: Vaswani et al., "Attention Is All You Need", equation 1.
 
     Example:
