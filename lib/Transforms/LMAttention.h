@@ -40,7 +40,8 @@ struct LMAttention {
   bool causal = false;
 
   int64_t heads = 0, headDim = 0, groups = 0;
-  double scale = 1.0;
+  /// By what the products are scaled, and by what all keys are before.
+  double scale = 1.0, keyScale = 1.0;
   std::optional<int64_t> window;
   /// One a head, or none.
   llvm::SmallVector<float> slopes;

@@ -201,7 +201,7 @@ LogicalResult Tracer::prepare(LMAttention &attention, bool isKey) {
   double factor = 1.0;
   for (Value scaling : cached.movement.scalings)
     factor *= matchScaled(scaling)->number;
-  attention.scale *= factor;
+  attention.keyScale *= factor;
   all.push_back(std::move(cached));
   return success();
 }

@@ -12,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "LMStep.h"
+#include "PatternUtils.h"
 
 using namespace mlir;
 using namespace nju;
@@ -162,9 +163,28 @@ struct GatherOfTranspose : OpRewritePattern<GatherOp> {
   }
 };
 
+/// A query times a number is a scale.
+struct ScaledQuery : OpRewritePattern<CachedAttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(CachedAttentionOp op,
+                                PatternRewriter &rewriter) const override {
+    std::optional<WithNumber> scaled = matchScaled(op.getQuery());
+    if (!scaled || scaled->value.getType() != op.getQuery().getType())
+      return failure();
+    double scale = op.getScale().convertToDouble() * scaled->number;
+    rewriter.modifyOpInPlace(op, [&] {
+      op.getQueryMutable().assign(scaled->value);
+      op.setScaleAttr(rewriter.getF64FloatAttr(scale));
+    });
+    return success();
+  }
+};
+
 } // namespace
 
 void nju::populateLMCleanup(RewritePatternSet &patterns) {
   patterns.add<TransposeOfTranspose, ReshapeOfReshape, TransposeOfUnits,
-               TransposeOfRows, GatherOfTranspose>(patterns.getContext());
+               TransposeOfRows, GatherOfTranspose, ScaledQuery>(
+      patterns.getContext());
 }

@@ -367,7 +367,8 @@ FailureOr<Value> StepBuilder::emitAttention(const LMAttention &attention) {
   Value result = CachedAttentionOp::create(
       builder, loc, heads.getType(), heads, *key, *value, positions, sequences,
       builder.getI64IntegerAttr(layer++),
-      builder.getF64FloatAttr(attention.scale), window, slopes);
+      builder.getF64FloatAttr(attention.scale * attention.keyScale), window,
+      slopes);
 
   SmallVector<int64_t> back(rank);
   for (auto [i, dim] : llvm::enumerate(permutation))
