@@ -29,6 +29,8 @@ using namespace nju;
 static constexpr int64_t kMaxConstant = 65536;
 /// Params of more elements, and what is made of them, stay out of the IR.
 static constexpr int64_t kMaxParam = 1024;
+/// Constants of more elements are not computed with.
+static constexpr int64_t kMaxOperand = int64_t(1) << 24;
 
 namespace {
 
@@ -114,7 +116,10 @@ Attribute Folder::foldOperands(Operation *op) {
   for (Value operand : op->getOperands()) {
     usesParam |= isa<ParamRefOp>(operand.getDefiningOp());
     auto shape = cast<RankedTensorType>(operand.getType()).getShape();
-    total += countElements(shape).value_or(0);
+    int64_t count = countElements(shape).value_or(kMaxOperand + 1);
+    if (count > kMaxOperand)
+      return {};
+    total += count;
   }
   limit = usesParam ? kMaxParam : std::max(limit, total);
   auto type = cast<RankedTensorType>(op->getResult(0).getType());

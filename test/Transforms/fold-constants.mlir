@@ -38,6 +38,16 @@ func.func @keeps_large_results() -> tensor<512x512xf32> {
 
 // -----
 
+// CHECK-LABEL: func @keeps_huge_constants
+func.func @keeps_huge_constants() -> tensor<90000x100000xi1> {
+  %a = nju.constant dense<true> : tensor<90000x100000xi1>
+  // CHECK: nju.not
+  %0 = nju.not %a : (tensor<90000x100000xi1>) -> tensor<90000x100000xi1>
+  return %0 : tensor<90000x100000xi1>
+}
+
+// -----
+
 // Not larger than the operands.
 // CHECK-LABEL: func @folds_large_operands
 func.func @folds_large_operands() -> tensor<512x512xi1> {

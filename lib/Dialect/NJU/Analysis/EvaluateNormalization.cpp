@@ -44,9 +44,8 @@ nju::detail::evaluateNormalization(const Evaluation &e) {
         scale.getDim(0) != width)
       return e.fail("cannot scale " + toString(input) + " by " +
                     toString(scale));
-  EvalResult checked = e.allocate(input.getElementType(), input.getShape());
-  if (failed(checked))
-    return checked;
+  if (failed(e.checkSize(input.getElementType(), input.getShape())))
+    return EvalResult(failure());
 
   Type f64 = Float64Type::get(e.op->getContext());
   llvm::SmallVector<HostTensor> x;

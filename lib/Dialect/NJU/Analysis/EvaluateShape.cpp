@@ -149,9 +149,8 @@ static EvalResult evaluate(const Evaluation &e, PadOp) {
                                          int64_t(1) << 60);
     shape[i] += pads[i] + pads[rank + i];
   }
-  EvalResult checked = e.allocate(input.getElementType(), shape);
-  if (failed(checked))
-    return checked;
+  if (failed(e.checkSize(input.getElementType(), shape)))
+    return failure();
   EvalResult result = broadcastTensor(e, e.operands[2].reshaped({}), shape);
   if (failed(result))
     return result;

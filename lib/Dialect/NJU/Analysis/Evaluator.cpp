@@ -22,6 +22,13 @@ using namespace nju::detail;
 
 EvalResult Evaluation::allocate(Type elementType,
                                 ArrayRef<int64_t> shape) const {
+  if (failed(checkSize(elementType, shape)))
+    return failure();
+  return HostTensor::uninitialized(elementType, shape);
+}
+
+LogicalResult Evaluation::checkSize(Type elementType,
+                                    ArrayRef<int64_t> shape) const {
   if (!getHostElementSize(elementType)) {
     std::string text;
     llvm::raw_string_ostream(text) << elementType;
@@ -35,7 +42,7 @@ EvalResult Evaluation::allocate(Type elementType,
     return fail("result of more than 2^63 elements is too large");
   if (*count > maxElements)
     return fail("result of " + llvm::Twine(*count) + " elements is too large");
-  return HostTensor::uninitialized(elementType, shape);
+  return success();
 }
 
 LogicalResult Evaluation::checkAxis(int64_t axis, int64_t rank) const {
@@ -106,6 +113,11 @@ FailureOr<HostTensor> nju::evaluateOp(Operation *op,
                                       int64_t maxElements) {
   Evaluation evaluation{op, operands, reason, maxElements};
   if (auto constant = dyn_cast<ConstantOp>(op)) {
+    // A splat may be larger than any memory.
+    if (failed(evaluation.checkSize(
+            constant.getValue().getElementType(),
+            constant.getValue().getShapedType().getShape())))
+      return failure();
     FailureOr<HostTensor> value = HostTensor::fromAttr(constant.getValue());
     if (failed(value))
       return evaluation.fail("constant has unreadable elements");

@@ -40,6 +40,8 @@ struct Evaluation {
   /// dimension.
   EvalResult allocate(mlir::Type elementType,
                       llvm::ArrayRef<int64_t> shape) const;
+  mlir::LogicalResult checkSize(mlir::Type elementType,
+                                llvm::ArrayRef<int64_t> shape) const;
   mlir::LogicalResult checkAxis(int64_t axis, int64_t rank) const;
 };
 

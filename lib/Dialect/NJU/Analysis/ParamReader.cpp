@@ -81,13 +81,13 @@ FailureOr<HostTensor> ParamReader::readFile(FileDataAttr attr) {
   struct stat status;
   if (fstat(known->second, &status) != 0 || !S_ISREG(status.st_mode))
     return fail("'" + path + "' is no regular file");
-  HostTensor tensor = HostTensor::uninitialized(attr.getType().getElementType(),
-                                                attr.getType().getShape());
-  uint64_t bytes = tensor.getNumBytes(), size = status.st_size;
+  uint64_t bytes = *countBytes(attr.getType()), size = status.st_size;
   if (attr.getOffset() > size || bytes > size - attr.getOffset())
     return fail("a tensor of " + llvm::Twine(bytes) + " bytes at offset " +
                 llvm::Twine(attr.getOffset()) + " ends beyond '" + path +
                 "' of " + llvm::Twine(size) + " bytes");
+  HostTensor tensor = HostTensor::uninitialized(attr.getType().getElementType(),
+                                                attr.getType().getShape());
   if (!readFully(known->second, tensor.mutableBytes(), bytes, attr.getOffset()))
     return fail("cannot read '" + path + "': " + std::strerror(errno));
   if (attr.getType().getElementType().isInteger(1))

@@ -16,8 +16,12 @@ using namespace nju;
 using namespace nju::detail;
 
 static constexpr int64_t kNoMinimum = std::numeric_limits<int64_t>::min();
-/// Products of more terms than this are opaque.
-static constexpr size_t kMaxTerms = 1024;
+// Graphs and names of dimensions are foreign input; these bounds keep every
+// operation cheap. Shapes of real models stay far below.
+/// Polynomials of more terms, and of a higher degree, are opaque.
+static constexpr size_t kMaxTerms = 64, kMaxDegree = 16;
+/// Opaque symbols that contain more symbols than this are unknowns.
+static constexpr uint32_t kMaxSize = 256;
 
 //===----------------------------------------------------------------------===//
 // Storage
@@ -60,6 +64,10 @@ SymbolicContextImpl::make(llvm::SmallVector<Term, 2> terms) {
     if (joined.back().coefficient == 0)
       joined.pop_back();
   }
+  // The order is by degree.
+  if (joined.size() > kMaxTerms ||
+      (!joined.empty() && joined.front().monomial.size() > kMaxDegree))
+    return std::nullopt;
   llvm::FoldingSetNodeID id;
   Polynomial::profile(id, joined);
   void *position = nullptr;
@@ -111,9 +119,25 @@ SymbolicExpr SymbolicContextImpl::opaque(SymbolKind kind, SymbolicExpr lhs,
     return symbolExpr(known->second);
   int64_t minimum =
       opaqueMinimum(kind, lowerBound(get(lhs)), lowerBound(get(rhs)));
-  uint32_t id = addSymbol({kind, "", minimum, lhs, rhs});
+  uint32_t size = 1 + sizeOf(get(lhs)) + sizeOf(get(rhs));
+  Symbol symbol{kind, "", minimum, size, lhs, rhs};
+  if (size > kMaxSize)
+    symbol = {SymbolKind::Unknown, unknownName(), minimum, 1, {}, {}};
+  uint32_t id = addSymbol(std::move(symbol));
   opaqueSymbols[key] = id;
   return symbolExpr(id);
+}
+
+uint32_t SymbolicContextImpl::sizeOf(const Polynomial &polynomial) const {
+  uint32_t size = 0;
+  for (const Term &term : polynomial.terms)
+    for (uint32_t id : term.monomial)
+      size += symbols[id].size;
+  return size;
+}
+
+std::string SymbolicContextImpl::unknownName() {
+  return "?" + std::to_string(unknownCount++);
 }
 
 SymbolicExpr SymbolicContextImpl::rebuild(SymbolKind kind, SymbolicExpr lhs,
@@ -208,7 +232,6 @@ static Monomial join(const Monomial &a, const Monomial &b) {
 SymbolicExpr SymbolicExpr::operator*(SymbolicExpr other) const {
   auto &context = SymbolicContextImpl::of(*this);
   llvm::SmallVector<Term, 2> terms;
-  // Names of dimensions are foreign input: powers of long sums are refused.
   if (impl->terms.size() * other.impl->terms.size() > kMaxTerms)
     return context.opaque(SymbolKind::OverflowMul, *this, other);
   bool overflow = false;
@@ -532,13 +555,12 @@ SymbolicExpr SymbolicContext::symbol(llvm::StringRef name) {
   if (isNew) {
     int64_t minimum = name.contains_insensitive("past") ? 0 : 1;
     entry->second =
-        impl->addSymbol({SymbolKind::Named, name.str(), minimum, {}, {}});
+        impl->addSymbol({SymbolKind::Named, name.str(), minimum, 1, {}, {}});
   }
   return impl->symbolExpr(entry->second);
 }
 
 SymbolicExpr SymbolicContext::unknown(int64_t minimum) {
-  std::string name = "?" + std::to_string(impl->unknownCount++);
-  return impl->symbolExpr(
-      impl->addSymbol({SymbolKind::Unknown, name, minimum, {}, {}}));
+  return impl->symbolExpr(impl->addSymbol(
+      {SymbolKind::Unknown, impl->unknownName(), minimum, 1, {}, {}}));
 }

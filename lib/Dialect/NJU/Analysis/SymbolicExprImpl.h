@@ -52,6 +52,8 @@ struct Symbol {
   std::string name;
   /// INT64_MIN: no bound.
   int64_t minimum;
+  /// Symbols that it consists of, itself included.
+  uint32_t size;
   SymbolicExpr lhs, rhs;
 };
 
@@ -76,10 +78,13 @@ struct SymbolicContextImpl {
   static const Polynomial &get(SymbolicExpr expr) { return *expr.impl; }
   const Symbol &symbol(uint32_t id) const { return symbols[id]; }
 
-  /// Sorts, joins equal monomials and interns; no value on overflow.
+  /// Sorts, joins equal monomials and interns; no value on overflow and for
+  /// polynomials that are too long.
   std::optional<SymbolicExpr> make(llvm::SmallVector<Term, 2> terms);
   SymbolicExpr symbolExpr(uint32_t id);
   uint32_t addSymbol(Symbol symbol);
+  uint32_t sizeOf(const Polynomial &polynomial) const;
+  std::string unknownName();
   SymbolicExpr opaque(SymbolKind kind, SymbolicExpr lhs, SymbolicExpr rhs);
   /// The symbol's own expression with other operands.
   static SymbolicExpr rebuild(SymbolKind kind, SymbolicExpr lhs,

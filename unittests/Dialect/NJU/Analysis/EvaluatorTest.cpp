@@ -221,6 +221,9 @@ TEST(Evaluator, SaysWhatItCannotDo) {
     %v = nju.constant dense<0.0> : tensor<f32>
     %y = nju.fill %s, %v : (tensor<2xi64>, tensor<f32>) -> tensor<?x?xf32>)"),
             "result of 9000000000 elements is too large");
+  EXPECT_EQ(evaluate("tensor<90000x100000xf32>", R"(
+    %y = nju.constant dense<0.0> : tensor<90000x100000xf32>)"),
+            "result of 9000000000 elements is too large");
   EXPECT_EQ(evaluate("tensor<i64>", R"(
     %z = nju.constant dense<0> : tensor<i64>
     %y = nju.div %z, %z : (tensor<i64>, tensor<i64>) -> tensor<i64>)"),

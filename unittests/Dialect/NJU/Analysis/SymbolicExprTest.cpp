@@ -128,6 +128,23 @@ TEST_F(SymbolicExprTest, OtherNamesAreSymbols) {
   EXPECT_TRUE(context.parse(large)); // Comes back at once.
 }
 
+// Graphs are foreign input: nothing may take long or recurse deeply.
+TEST_F(SymbolicExprTest, StaysSmall) {
+  SymbolicExpr nested = s, sum = s, power = s;
+  for (int i = 0; i < 20000; ++i) {
+    nested = SymbolicExpr::min(nested, context.unknown()).floorDiv(nested + 1);
+    sum = sum + context.unknown();
+    power = power * power;
+  }
+  llvm::SetVector<SymbolicExpr> symbols;
+  for (SymbolicExpr expr : {nested, sum, power}) {
+    expr.collectSymbols(symbols);
+    EXPECT_LT(expr.str().size(), 10000u);
+    EXPECT_TRUE(expr.substitute({{s, c(1)}}));
+  }
+  EXPECT_LT(symbols.size(), 1000u);
+}
+
 TEST_F(SymbolicExprTest, CollectsSymbols) {
   llvm::SetVector<SymbolicExpr> symbols;
   (SymbolicExpr::min(s, c(8)) * b + 3).collectSymbols(symbols);

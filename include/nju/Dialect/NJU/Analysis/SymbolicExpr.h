@@ -49,9 +49,10 @@ public:
   bool operator==(SymbolicExpr other) const { return impl == other.impl; }
   bool operator!=(SymbolicExpr other) const { return impl != other.impl; }
 
-  /// Sum, difference and product. Where a coefficient leaves int64, or a
-  /// product has more than a thousand terms, the result is the opaque symbol
-  /// `overflow(...)`.
+  /// Sum, difference and product. Where a coefficient leaves int64, or the
+  /// result would have more than 64 terms or a degree above 16, it is the
+  /// opaque symbol `overflow(...)`. Opaque symbols of more than 256 symbols are
+  /// unknowns, so that every operation is cheap whatever the graph.
   SymbolicExpr operator+(SymbolicExpr other) const;
   SymbolicExpr operator-(SymbolicExpr other) const;
   SymbolicExpr operator*(SymbolicExpr other) const;
