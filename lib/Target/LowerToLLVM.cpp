@@ -35,7 +35,13 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/OpenMP/OpenMPToLLVMIRTranslation.h"
 #include "mlir/Transforms/Passes.h"
+#include "nju/Target/Passes.h"
 #include "nju/Target/ToLLVM.h"
+
+namespace nju {
+#define GEN_PASS_DEF_LOWERTOLLVM
+#include "nju/Target/Passes.h.inc"
+} // namespace nju
 
 using namespace mlir;
 
@@ -99,9 +105,7 @@ void LowerMath::runOnOperation() {
     signalPassFailure();
 }
 
-LogicalResult nju::lowerToLLVM(ModuleOp module) {
-  std::optional<EntryFunction> entry = findEntry(module);
-  PassManager passes(module.getContext());
+static void addPasses(OpPassManager &passes) {
   passes.addPass(std::make_unique<LowerMath>());
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());
@@ -112,12 +116,40 @@ LogicalResult nju::lowerToLLVM(ModuleOp module) {
   passes.addPass(createCSEPass());
   passes.addPass(createConvertToLLVMPass());
   passes.addPass(createReconcileUnrealizedCastsPass());
-  if (failed(passes.run(module)))
-    return failure();
-  for (Operation &op : module.getOps())
-    if (!isa<LLVM::LLVMDialect>(op.getDialect()))
-      if (!isa<BuiltinDialect>(op.getDialect()) &&
-          op.getName().getDialectNamespace() != "nju")
-        return op.emitOpError() << "is left after the conversion to LLVM";
+}
+
+/// Says what the conversion left; the entry is added after it.
+static LogicalResult
+finishModule(ModuleOp module, const std::optional<nju::EntryFunction> &entry) {
+  for (Operation &op : *module.getBody()) {
+    StringRef dialect = op.getName().getDialectNamespace();
+    if (dialect != "llvm" && dialect != "nju")
+      return op.emitOpError() << "is left after the conversion to LLVM";
+  }
   return entry ? addEntry(module, *entry) : success();
+}
+
+namespace {
+struct LowerToLLVM : nju::impl::LowerToLLVMBase<LowerToLLVM> {
+  void runOnOperation() override {
+    std::optional<nju::EntryFunction> entry = nju::findEntry(getOperation());
+    OpPassManager passes(ModuleOp::getOperationName());
+    addPasses(passes);
+    if (failed(runPipeline(passes, getOperation())) ||
+        failed(finishModule(getOperation(), entry)))
+      signalPassFailure();
+  }
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<LLVM::LLVMDialect, math::MathDialect, vector::VectorDialect,
+                    affine::AffineDialect, arith::ArithDialect,
+                    cf::ControlFlowDialect, memref::MemRefDialect,
+                    scf::SCFDialect, omp::OpenMPDialect>();
+  }
+};
+} // namespace
+
+LogicalResult nju::lowerToLLVM(ModuleOp module) {
+  PassManager passes(module.getContext());
+  passes.addPass(createLowerToLLVM());
+  return passes.run(module);
 }

@@ -15,15 +15,19 @@
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
+#include "nju/Target/Passes.h"
+#include "nju/Target/ToLLVM.h"
 #include "nju/Transforms/Passes.h"
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   registry.insert<nju::NJUDialect, nju::exec::ExecDialect,
                   mlir::arith::ArithDialect, mlir::func::FuncDialect>();
+  nju::registerTargetInterfaces(registry);
   mlir::registerTransformsPasses();
   nju::registerCodegenPasses();
   nju::registerNJUConversionPasses();
+  nju::registerTargetPasses();
   nju::registerTransformsPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "NJU pass driver\n", registry));

@@ -81,7 +81,7 @@ private:
   void emitRows(Value begin, Value end);
   void emitOneRowOfPanels(ArrayRef<Value> panels);
   void emitBlock(int64_t size, RowBlock block, Value panel, Value column,
-                 ArrayRef<Value> masks, ArrayRef<Value> biases);
+                 ArrayRef<Value> masks);
   void prefetchAhead(Value panel, Value at, Value column, int64_t bytes);
   Value maskOf(Value panel, Value column);
   Value biasOf(Value mask, Value panel, Value column);
@@ -174,8 +174,7 @@ void LinearEmitter::emitOneRow(Value begin, Value end) {
 
 /// `size` rows times the tile at `column` of the panel, accumulated over K.
 void LinearEmitter::emitBlock(int64_t size, RowBlock block, Value panel,
-                              Value column, ArrayRef<Value> masks,
-                              ArrayRef<Value> biases) {
+                              Value column, ArrayRef<Value> masks) {
   int64_t vectors = tile.vectors;
   Value packed = k.mul(block.begin, depth);
   Values sums(size * vectors, k.splat(0.0f));
@@ -196,11 +195,13 @@ void LinearEmitter::emitBlock(int64_t size, RowBlock block, Value panel,
         }
         return sums;
       });
-  for (int64_t r = 0; r < size; ++r)
-    for (int64_t v = 0; v < vectors; ++v)
-      storeResult(sums[r * vectors + v], k.add(block.begin, r), panel,
-                  k.add(column, v * k.lanes), masks[v],
-                  biases.empty() ? Value() : biases[v]);
+  for (int64_t v = 0; v < vectors; ++v) {
+    Value at = k.add(column, v * k.lanes);
+    Value biasVector = biasOf(masks[v], panel, at);
+    for (int64_t r = 0; r < size; ++r)
+      storeResult(sums[r * vectors + v], k.add(block.begin, r), panel, at,
+                  masks[v], biasVector);
+  }
 }
 
 /// The panels [begin, end) for several rows.
@@ -210,17 +211,13 @@ void LinearEmitter::emitRows(Value begin, Value end) {
     int64_t width = tile.vectors * k.lanes;
     k.loop(k.index(0), k.index(kPanelColumns), k.index(width),
            [&](Value column) {
-             Values masks, biases;
-             for (int64_t v = 0; v < tile.vectors; ++v) {
-               Value at = k.add(column, v * k.lanes);
-               masks.push_back(maskOf(panel, at));
-               if (bias)
-                 biases.push_back(biasOf(masks.back(), panel, at));
-             }
+             Values masks;
+             for (int64_t v = 0; v < tile.vectors; ++v)
+               masks.push_back(maskOf(panel, k.add(column, v * k.lanes)));
              k.loop(k.index(0), blocks, [&](Value number) {
                RowBlock block = rowBlock(k, rows, blocks, number);
                k.switchOn(block.size, 2, tile.rows, [&](int64_t size) {
-                 emitBlock(size, block, panel, column, masks, biases);
+                 emitBlock(size, block, panel, column, masks);
                });
              });
            });

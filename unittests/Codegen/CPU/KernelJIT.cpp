@@ -11,7 +11,6 @@
 #include "nju/Target/ToLLVM.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/TargetParser/Host.h"
-#include "gtest/gtest.h"
 
 using namespace nju::test;
 
@@ -32,28 +31,18 @@ KernelJIT::KernelJIT(llvm::StringRef targetName,
   KernelLibrary library(*module, target);
   for (Emitter emit : emitters)
     emit(library).setPublic();
-  if (failed(lowerToLLVM(*module))) {
-    ADD_FAILURE() << "lowering failed";
-    return;
-  }
+  if (failed(lowerToLLVM(*module)))
+    llvm::report_fatal_error("lowering failed");
   auto llvmContext = std::make_unique<llvm::LLVMContext>();
   auto code = translateToLLVMIR(*module, *llvmContext, target);
-  if (!code) {
-    ADD_FAILURE() << "translation failed";
-    return;
-  }
+  if (!code)
+    llvm::report_fatal_error("translation failed");
   auto builder = llvm::orc::JITTargetMachineBuilder(
       llvm::Triple("x86_64-unknown-linux-gnu"));
   builder.setCPU(target.getCPU().str());
-  builder.addFeatures({});
-  auto jit = llvm::orc::LLJITBuilder()
-                 .setJITTargetMachineBuilder(std::move(builder))
-                 .create();
-  if (!jit) {
-    ADD_FAILURE() << llvm::toString(jit.takeError());
-    return;
-  }
-  impl->jit = std::move(*jit);
+  impl->jit = llvm::cantFail(llvm::orc::LLJITBuilder()
+                                 .setJITTargetMachineBuilder(std::move(builder))
+                                 .create());
   llvm::cantFail(impl->jit->addIRModule(
       llvm::orc::ThreadSafeModule(std::move(code), std::move(llvmContext))));
 }
@@ -61,14 +50,7 @@ KernelJIT::KernelJIT(llvm::StringRef targetName,
 KernelJIT::~KernelJIT() = default;
 
 void *KernelJIT::address(llvm::StringRef name) {
-  if (!impl->jit)
-    return nullptr;
-  auto symbol = impl->jit->lookup(name);
-  if (!symbol) {
-    ADD_FAILURE() << llvm::toString(symbol.takeError());
-    return nullptr;
-  }
-  return symbol->toPtr<void *>();
+  return llvm::cantFail(impl->jit->lookup(name)).toPtr<void *>();
 }
 
 std::vector<std::string> nju::test::runnableTargets() {

@@ -26,8 +26,8 @@ class KernelJIT {
 public:
   using Emitter = llvm::function_ref<mlir::func::FuncOp(KernelLibrary &)>;
 
-  /// Compiles the kernels that the emitters make, for `target`. Fails the test
-  /// and leaves an unusable object on errors.
+  /// Compiles the kernels that the emitters make, for `target`; ends the
+  /// program on errors.
   KernelJIT(llvm::StringRef target, llvm::ArrayRef<Emitter> emitters);
   ~KernelJIT();
 

@@ -1,0 +1,183 @@
+//===- bench-kernels.cpp - Times the CPU kernels against the limits -*- C++ -*//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Products of TinyLlama-1.1B's shapes, one row and many, and attention, on all
+// cores or OMP_NUM_THREADS of them. The limits are measured between the
+// kernels, since other work on the machine changes both.
+//
+//   bench-kernels [f16|bf16|f32]
+//
+//===----------------------------------------------------------------------===//
+
+#include "../../unittests/Codegen/CPU/KernelJIT.h"
+#include "nju/Support/HostRates.h"
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <omp.h>
+#include <sys/mman.h>
+
+using namespace nju;
+using namespace nju::test;
+
+using PackRows = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float));
+using Linear = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float),
+                    NJU_MEMREF3(void), NJU_MEMREF2(float));
+using Attention = void(int64_t, int64_t, int64_t, int64_t, int64_t, float,
+                       NJU_MEMREF3(float), NJU_MEMREF1(int32_t),
+                       NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
+                       NJU_MEMREF3(float));
+
+namespace {
+
+constexpr int64_t kHeads = 32, kKvHeads = 4, kHeadDim = 64;
+
+/// Huge pages, as the runtime asks for.
+template <typename T>
+T *allocate(int64_t count) {
+  size_t page = 2 << 20, bytes = (count * sizeof(T) + page - 1) / page * page;
+  void *data = std::aligned_alloc(page, bytes);
+  if (!data)
+    std::abort();
+  madvise(data, bytes, MADV_HUGEPAGE);
+  std::memset(data, 0, bytes);
+  return static_cast<T *>(data);
+}
+
+/// The best time of several calls, in seconds.
+template <typename Function>
+double best(int count, Function function) {
+  double least = 1e30;
+  for (int i = 0; i < count; ++i) {
+    auto begin = std::chrono::steady_clock::now();
+    function();
+    std::chrono::duration<double> time =
+        std::chrono::steady_clock::now() - begin;
+    least = std::min(least, time.count());
+  }
+  return least;
+}
+
+struct Bench {
+  explicit Bench(const std::string &type)
+      : type(type), bytes(type == "f32" ? 4 : 2),
+        jit("host",
+            {[](KernelLibrary &l) { return l.packRows(); },
+             [&](KernelLibrary &l) {
+               mlir::Builder b(l.packRows().getContext());
+               return l.linear(type == "f32"    ? mlir::Type(b.getF32Type())
+                               : type == "bf16" ? mlir::Type(b.getBF16Type())
+                                                : mlir::Type(b.getF16Type()),
+                               false);
+             },
+             [](KernelLibrary &l) {
+               CachedAttentionOptions options;
+               options.heads = kHeads;
+               options.kvHeads = kKvHeads;
+               options.headDim = kHeadDim;
+               return l.cachedAttention(options);
+             }}) {}
+
+  void linear(int64_t depth, int64_t columns, int64_t rows);
+  void attention(int64_t length, int64_t tokens);
+
+  std::string type;
+  int64_t bytes;
+  KernelJIT jit;
+};
+
+} // namespace
+
+void Bench::linear(int64_t depth, int64_t columns, int64_t rows) {
+  int64_t panels = (columns + 31) / 32, size = panels * 32 * depth * bytes;
+  // One row: as many matrices as no cache holds.
+  int64_t copies = rows == 1 ? std::max<int64_t>(1, (600 << 20) / size) : 1;
+  auto *weights = allocate<char>(size * copies);
+  auto *x = allocate<float>(rows * depth), *xp = allocate<float>(rows * depth);
+  auto *y = allocate<float>(rows * columns);
+  auto *pack = jit.get<PackRows>("nju_pack_rows");
+  auto *kernel = jit.get<Linear>("nju_linear_" + type);
+  double seconds = best(5, [&] {
+#pragma omp parallel
+    for (int64_t copy = 0; copy < copies; ++copy) {
+      int64_t worker = omp_get_thread_num(), workers = omp_get_num_threads();
+      void *w = weights + copy * size;
+      pack(worker, workers, NJU_ARG2(x, rows, depth),
+           NJU_ARG1(xp, rows * depth));
+#pragma omp barrier
+      kernel(
+          worker, workers, NJU_ARG2(x, rows, depth), NJU_ARG1(xp, rows * depth),
+          NJU_ARG3(w, panels, depth, int64_t(32)), NJU_ARG2(y, rows, columns));
+#pragma omp barrier
+    }
+  });
+  HostRates rates = measureHostRates();
+  double gflops = 2.0 * rows * depth * columns * copies / seconds / 1e9;
+  double gbytes = double(size) * copies / seconds / 1e9;
+  std::printf("linear %s K=%5ld N=%5ld T=%4ld  %7.1f GFLOP/s (%.2f of %.0f)  "
+              "%6.1f GB/s (%.2f of %.1f)\n",
+              type.c_str(), depth, columns, rows, gflops,
+              gflops * 1e9 / rates.flopsPerSecond, rates.flopsPerSecond / 1e9,
+              gbytes, gbytes * 1e9 / rates.bytesPerSecond,
+              rates.bytesPerSecond / 1e9);
+  std::fflush(stdout);
+  for (void *data : {(void *)weights, (void *)x, (void *)xp, (void *)y})
+    std::free(data);
+}
+
+/// The last `tokens` tokens of a sequence of `length`.
+void Bench::attention(int64_t length, int64_t tokens) {
+  int64_t cacheTokens = (length + 15) / 16 * 16;
+  int64_t cacheBytes = 2 * cacheTokens * kKvHeads * kHeadDim * 4;
+  auto *cache = allocate<uint8_t>(cacheBytes);
+  auto *q = allocate<float>(tokens * kHeads * kHeadDim);
+  auto *y = allocate<float>(tokens * kHeads * kHeadDim);
+  auto *positions = allocate<int32_t>(tokens);
+  auto *sequences = allocate<int32_t>(tokens);
+  double seen = 0;
+  for (int64_t t = 0; t < tokens; ++t) {
+    positions[t] = length - tokens + t;
+    seen += positions[t] + 1;
+  }
+  auto *kernel = jit.get<Attention>("nju_cached_attention_32x4x64");
+  double seconds = best(10, [&] {
+#pragma omp parallel
+    kernel(omp_get_thread_num(), omp_get_num_threads(), 0, 1, cacheTokens,
+           0.125f, NJU_ARG3(q, tokens, kHeads, kHeadDim),
+           NJU_ARG1(positions, tokens), NJU_ARG1(sequences, tokens),
+           NJU_ARG1(cache, cacheBytes), NJU_ARG3(y, tokens, kHeads, kHeadDim));
+  });
+  HostRates rates = measureHostRates();
+  double gflops = 4.0 * kHeads * kHeadDim * seen / seconds / 1e9;
+  std::printf("attention 32x4x64 length=%5ld T=%4ld  %7.1f us  %7.1f GFLOP/s "
+              "(%.2f of %.0f)\n",
+              length, tokens, seconds * 1e6, gflops,
+              gflops * 1e9 / rates.flopsPerSecond, rates.flopsPerSecond / 1e9);
+  std::fflush(stdout);
+  for (void *data : {(void *)cache, (void *)q, (void *)y, (void *)positions,
+                     (void *)sequences})
+    std::free(data);
+}
+
+int main(int argc, char **argv) {
+  Bench bench(argc > 1 ? argv[1] : "f16");
+  for (int64_t rows : {1, 8, 512})
+    for (auto [depth, columns] : {std::pair<int64_t, int64_t>{2048, 2048},
+                                  {2048, 256},
+                                  {2048, 5632},
+                                  {5632, 2048},
+                                  {2048, 32000}})
+      bench.linear(depth, columns, rows);
+  for (int64_t length : {128, 512, 2048})
+    bench.attention(length, 1);
+  for (int64_t length : {128, 512, 2048})
+    bench.attention(length, length);
+  return 0;
+}

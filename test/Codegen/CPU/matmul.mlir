@@ -1,0 +1,43 @@
+// The inner loops of the products: registers only, one instruction for each
+// multiply-add.
+
+// DEFINE: %{kernel} = linear_f16
+// DEFINE: %{target} = x86-64-v4
+// DEFINE: %{compile} = nju-opt %s --nju-emit-kernels="kernels=%{kernel} target=%{target}" --nju-lower-to-llvm | mlir-translate --mlir-to-llvmir | llc -O3 -mcpu=%{target}
+
+// RUN: %{compile} | FileCheck %s --check-prefix=V4
+// REDEFINE: %{target} = x86-64-v3
+// RUN: %{compile} | FileCheck %s --check-prefix=V3
+// REDEFINE: %{kernel} = linear_f32
+// REDEFINE: %{target} = x86-64-v4
+// RUN: %{compile} | FileCheck %s --check-prefix=V4
+// REDEFINE: %{kernel} = linear_bf16_bias
+// RUN: %{compile} | FileCheck %s --check-prefix=V4
+
+// REDEFINE: %{kernel} = linear_f16
+// REDEFINE: %{target} = cascadelake
+// RUN: %{compile} | FileCheck %s --check-prefix=HALF
+// RUN: nju-opt %s --nju-emit-kernels="kernels=linear_f16 target=x86-64-v4" | FileCheck %s --check-prefix=IR
+
+// Fourteen rows by two registers, in one block of code.
+// V4-LABEL: nju_linear
+// V4: vfmadd{{[123]+}}ps {{.*}}zmm
+// V4-NOT: zmm{{[0-9]+}}, {{.*}}(%rsp)
+// V4-NOT: (%rsp), %zmm
+
+// V3-LABEL: nju_linear
+// V3-NOT: zmm
+// V3: vfmadd{{[123]+}}ps {{.*}}ymm
+
+// HALF-LABEL: nju_linear
+// HALF: vcvtph2ps{{x?}} {{.*}}zmm
+
+// The biggest block: 28 sums are carried, and each step adds to each once.
+// IR-LABEL: func.func @nju_linear_f16
+// IR: default
+// IR: scf.for {{.*}} iter_args
+// IR: memref.prefetch
+// IR-COUNT-28: vector.fma
+// IR-NOT: vector.fma
+// IR: scf.yield
+module {}

@@ -1,0 +1,47 @@
+// RUN: nju-opt %s --split-input-file --nju-lower-to-llvm | FileCheck %s
+
+// Elementary functions are arithmetic, so that loops of them are vectorised.
+// CHECK-LABEL: llvm.func @exponentials
+// CHECK-NOT: llvm.intr.exp
+// CHECK-NOT: llvm.call
+// CHECK: llvm.intr.fma
+func.func @exponentials(%x: f32) -> f32 {
+  %0 = math.exp %x : f32
+  %1 = math.tanh %0 : f32
+  %2 = math.erf %1 : f32
+  return %2 : f32
+}
+
+// -----
+
+// What LLVM has no intrinsic for is libm's.
+// CHECK-LABEL: llvm.func @libm
+// CHECK: llvm.call @erf(
+func.func @libm(%x: f64) -> f64 {
+  %0 = math.erf %x : f64
+  return %0 : f64
+}
+
+// -----
+
+// CHECK-LABEL: llvm.func internal @step
+// CHECK: llvm.func internal @nju_step_entry(%{{.*}}: !llvm.ptr) -> i32
+// CHECK: omp.parallel num_threads
+// CHECK: llvm.call @omp_get_thread_num
+// CHECK: llvm.call @step
+func.func @step(%worker: index, %workers: index, %tokens: memref<?xi32>,
+    %positions: memref<?xi32>, %sequences: memref<?xi32>, %rows: memref<?xi32>,
+    %logits: memref<?x8xf32>, %weights: memref<?xi8>, %cache: memref<?xi8>,
+    %arena: memref<?xi8>, %max_sequences: index, %cache_tokens: index) {
+  return
+}
+
+// -----
+
+// The graph's function is not a program's main.
+// CHECK-LABEL: llvm.func internal @nju_main
+// CHECK: llvm.func internal @nju_run_entry(%{{.*}}: !llvm.ptr) -> i32
+// CHECK: llvm.call @nju_main
+func.func @main(%threads: index, %x: memref<?xf32>, %weights: memref<?xi8>) {
+  return
+}
