@@ -155,7 +155,8 @@ Error nju::linkSharedLibrary(StringRef object, StringRef output, StringRef stem,
   command.push_back("--as-needed");
   SmallVector<StringRef> libraries = {"libomp.so.5", "libm.so.6", "libc.so.6"};
   if (options.embedRuntime)
-    libraries.append({"libstdc++.so.6", "libgcc_s.so.1"});
+    libraries.append(
+        {"libstdc++.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"});
   for (StringRef name : libraries) {
     Expected<std::string> path = findLibrary(name);
     if (!path)

@@ -130,7 +130,14 @@ static const Feature features[] = {
     {"prefetchi", 7, 1, EDX, 14, None},
     {"usermsr", 7, 1, EDX, 15, None},
     {"avx10.1", 7, 1, EDX, 19, Zmm},
+    // LLVM's parts of APX, which is one bit.
     {"egpr", 7, 1, EDX, 21, Extended},
+    {"ccmp", 7, 1, EDX, 21, Extended},
+    {"ndd", 7, 1, EDX, 21, Extended},
+    {"nf", 7, 1, EDX, 21, Extended},
+    {"ppx", 7, 1, EDX, 21, Extended},
+    {"push2pop2", 7, 1, EDX, 21, Extended},
+    {"zu", 7, 1, EDX, 21, Extended},
     {"xsaveopt", 0xd, 1, EAX, 0, None},
     {"xsavec", 0xd, 1, EAX, 1, None},
     {"xsaves", 0xd, 1, EAX, 3, None},
@@ -141,6 +148,7 @@ static const Feature features[] = {
     {"amx-tf32", 0x1e, 1, EAX, 6, Tiles},
     {"amx-avx512", 0x1e, 1, EAX, 7, Tiles},
     {"amx-movrs", 0x1e, 1, EAX, 8, Tiles},
+    {"avx10.2", 0x24, 0, EBX, 1, Zmm}, // the version's bit: 2 or 3
     {"sahf", 0x80000001, 0, ECX, 0, None},
     {"lzcnt", 0x80000001, 0, ECX, 5, None},
     {"sse4a", 0x80000001, 0, ECX, 6, None},
