@@ -51,4 +51,165 @@ def ConvertNJUToLinalg : Pass<"convert-nju-to-linalg", "::mlir::ModuleOp"> {
                            "::mlir::tensor::TensorDialect", "::nju::exec::ExecDialect"];
 }
 
+def FuseElementwise : Pass<"nju-fuse-elementwise", "::mlir::ModuleOp"> {
+  let summary = "Fuse element-wise linalg ops on tensors";
+  let description = [{
+    Fuses a producer into its only user if no element is then computed twice, or
+    computing it is hardly more than loading it. Conversions are fused into every
+    user. Reads stay contiguous: a producer that moves the last dimension is not
+    fused into an element-wise op. Requires linalg on tensors.
+
+    Before: `%1 = linalg.generic {exp} (%x)`, `%2 = linalg.generic {add} (%1, %y)`.
+    After: `%2 = linalg.generic {exp, add} (%x, %y)`.
+  }];
+}
+
+def Bufferize : Pass<"nju-bufferize", "::mlir::ModuleOp"> {
+  let summary = "Turn tensors into buffers";
+  let description = [{
+    One-shot bufferization with the identity layout at function boundaries;
+    arguments are never written to. `nju.param_ref` becomes `exec.weight`.
+    Afterwards no tensor is left but in the types of params.
+
+    Before: `func.func @main(%x: tensor<?xf32>) -> tensor<?xf32>`.
+    After: `func.func @main(%x: memref<?xf32>) -> memref<?xf32>`.
+  }];
+  let dependentDialects = ["::mlir::bufferization::BufferizationDialect",
+                           "::mlir::memref::MemRefDialect", "::nju::exec::ExecDialect"];
+}
+
+def FinalizeSignature : Pass<"exec-finalize-signature", "::mlir::ModuleOp"> {
+  let summary = "Give entry functions the arguments that the runtime passes";
+  let description = [{
+    `@step` gets the worker's number and the number of workers in front; logits
+    (its result until then), weights, cache, arena and the cache's limits behind.
+    Another public function gets the number of threads in front and the weights
+    behind, and each of its results becomes a block of its own. Requires buffers.
+
+    Before:
+
+    ```mlir
+    func.func @main(%x: memref<?xf32>) -> memref<?xf32> {
+      return %x : memref<?xf32>
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @main(%threads: index, %x: memref<?xf32>, %weights: memref<?xi8>) -> memref<?xf32> {
+      %c0 = arith.constant 0 : index
+      %dim = memref.dim %x, %c0 : memref<?xf32>
+      %0 = memref.alloc(%dim) : memref<?xf32>
+      memref.copy %x, %0 : memref<?xf32> to memref<?xf32>
+      return %0 : memref<?xf32>
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
+}
+
+def ExpandLibraryOps : Pass<"exec-expand-library-ops", "::mlir::ModuleOp"> {
+  let summary = "Turn exec.linear and exec.cached_attention into launches";
+  let description = [{
+    Launches kernels of the kernel library for the processor `target`. Products
+    of the same rows share one packed copy of them. Operands that are not
+    contiguous are copied. Requires the final signature.
+
+    Before: `exec.linear ins(%x, %w) outs(%y)`. After:
+    `exec.launch @nju_pack_rows ins(%x) outs(%packed)`,
+    `exec.launch @nju_linear_f16 ins(%x, %packed, %w) outs(%y)`.
+  }];
+  let options = [Option<"target", "target", "std::string", "\"host\"",
+                        "As --target of nju-compile">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
+def OutlineKernels : Pass<"exec-outline-kernels", "::mlir::ModuleOp"> {
+  let summary = "Move linalg ops into kernels that are launched";
+  let description = [{
+    Each linalg op on memrefs and each copy becomes a private function with the
+    attribute `exec.kernel`, and an `exec.launch` of it. A fill that gives a
+    reduction its start values goes into the same kernel. Equal kernels are one.
+    In `@step`, which every worker runs, other ops that write memory become
+    kernels of worker 0 (`exec.serial`). Scalar code stays.
+
+    Before: `linalg.exp ins(%x) outs(%y)`. After:
+    `exec.launch @kernel_0 ins(%x) outs(%y)`.
+  }];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::nju::exec::ExecDialect"];
+  let statistics = [Statistic<"numLaunches", "launches", "Launches made">,
+                    Statistic<"numKernels", "kernels", "Different kernels">];
+}
+
+def ConvertKernelsToVector : Pass<"convert-kernels-to-vector", "::mlir::ModuleOp"> {
+  let summary = "Lower the linalg ops of kernels to loops over vectors";
+  let description = [{
+    The outer parallel loops (and chunks of the inner one, where it is parallel)
+    are numbered; each worker gets a contiguous range. The inner loop is the one
+    along which memory is contiguous, in vectors of 16 elements with a masked
+    tail; if there is none it is scalar. A reduction keeps four accumulators of
+    a vector each, combined in one fixed order: results depend neither on the
+    number of workers nor on the sizes of the other loops.
+    Requires functions made by `exec-outline-kernels`.
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::vector::VectorDialect"];
+}
+
+def LayoutWeights : Pass<"exec-layout-weights", "::mlir::ModuleOp"> {
+  let summary = "Give every used param its place in the weight data";
+  let description = [{
+    Params get an attribute `nju.offset`, a multiple of 64, in the order of their
+    first use; the module gets `nju.weights_bytes`. `exec.weight` becomes a view
+    of the weights that the entry function is given. Params without use vanish.
+
+    Before: `%w = exec.weight @w : memref<4xf32>`.
+    After: `%w = memref.view %weights[%c64][] : memref<?xi8> to memref<4xf32>`.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
+}
+
+def PlanMemory : Pass<"exec-plan-memory", "::mlir::ModuleOp"> {
+  let summary = "Place the buffers of a step in one arena";
+  let description = [{
+    In `@step` every allocation becomes a view of the arena at a constant offset
+    that is right for `max_batch_tokens` of the module's `nju.lm`; buffers that
+    are not alive at the same time share memory. The module gets
+    `nju.arena_bytes`. In other functions a buffer is freed after its last use.
+    A size in `@step` that the number of tokens does not bound is an error.
+    The ops of a function must be in one block.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
+  let statistics = [Statistic<"arenaBytes", "arena-bytes", "Bytes of the arena">,
+                    Statistic<"lowerBoundBytes", "lower-bound-bytes",
+                              "Most bytes alive at once">];
+}
+
+def VerifyNoAlloc : Pass<"exec-verify-no-alloc", "::mlir::ModuleOp"> {
+  let summary = "Check that a step allocates nothing";
+  let description = [{
+    Reports an error for each allocation in `@step`.
+  }];
+}
+
+def LowerLaunches : Pass<"exec-lower-launches", "::mlir::ModuleOp"> {
+  let summary = "Turn launches into calls";
+  let description = [{
+    In `@step` a launch becomes a call, with an `omp.barrier` before it if it
+    touches memory that was written, or writes memory that was touched, since
+    the last one. In other functions it becomes an `omp.parallel` region, which
+    runs on one thread if there is little to do. Must follow `exec-plan-memory`
+    directly, which leaves notes on the views of the arena.
+
+    Before: `exec.launch @kernel_0 ins(%x) outs(%y)`.
+    After: `func.call @kernel_0(%worker, %workers, %x, %y)`.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::omp::OpenMPDialect"];
+  let statistics = [Statistic<"numBarriers", "barriers", "Barriers in @step">];
+}
+
 #endif // NJU_CONVERSION_PASSES

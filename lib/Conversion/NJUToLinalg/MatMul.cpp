@@ -142,10 +142,10 @@ static LogicalResult lowerLinear(nju::LinearOp op, Lowering &lowering) {
   RankedTensorType type = op.getType();
   dims.back() = lowering.index(type.getShape().back());
   Value bias = op.getBias() ? lowering[op.getBias()] : Value();
-  Value result =
-      nju::exec::LinearOp::create(lowering.b, type, input, lowering[op.getWeight()],
-                             bias, lowering.empty(type, dims))
-          .getResult();
+  Value result = nju::exec::LinearOp::create(lowering.b, type, input,
+                                             lowering[op.getWeight()], bias,
+                                             lowering.empty(type, dims))
+                     .getResult();
   lowering.bind(op, result, dims);
   return success();
 }

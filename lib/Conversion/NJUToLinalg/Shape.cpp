@@ -231,8 +231,8 @@ static Value sliceBound(Lowering &lowering, Value bound, Value dim,
 }
 
 static FailureOr<AxisRange> sliceRange(nju::SliceOp op, Lowering &lowering,
-                                   Value start, Value end, Value step,
-                                   Value dim) {
+                                       Value start, Value end, Value step,
+                                       Value dim) {
   std::optional<int64_t> constant = getConstantIntValue(step);
   if (!constant || *constant == 0)
     return op.emitOpError() << "has a step that is "

@@ -1,0 +1,248 @@
+//===- ExpandLibraryOps.cpp - Products and attention become launches -*- C++
+//-*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Buffers.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "nju/Codegen/CPU/KernelLibrary.h"
+#include "nju/Conversion/Passes.h"
+#include "nju/Dialect/Exec/IR/Exec.h"
+#include "nju/Dialect/NJU/IR/NJU.h"
+
+using namespace mlir;
+using namespace nju::exec;
+
+namespace nju {
+#define GEN_PASS_DEF_EXPANDLIBRARYOPS
+#include "nju/Conversion/Passes.h.inc"
+} // namespace nju
+
+namespace {
+
+class Expansion {
+public:
+  Expansion(func::FuncOp function, nju::KernelLibrary &library)
+      : function(function), library(library) {}
+
+  LogicalResult run();
+
+private:
+  void expand(LinearOp op);
+  LogicalResult expand(CachedAttentionOp op);
+  void launch(ImplicitLocOpBuilder &b, func::FuncOp kernel, ValueRange scalars,
+              ArrayRef<Value> ins, ArrayRef<Value> outs);
+  Value packed(ImplicitLocOpBuilder &b, Value rows);
+  void forgetWritten(Operation *op);
+
+  func::FuncOp function;
+  nju::KernelLibrary &library;
+  /// Packed copies of buffers that nobody wrote to since.
+  llvm::SmallVector<std::pair<Value, Value>> packs;
+};
+
+} // namespace
+
+/// The same elements in the identity layout.
+static Value contiguous(ImplicitLocOpBuilder &b, Value buffer) {
+  if (cast<MemRefType>(buffer.getType()).getLayout().isIdentity())
+    return buffer;
+  Value copy = allocLike(b, buffer);
+  memref::CopyOp::create(b, buffer, copy);
+  return copy;
+}
+
+/// All dimensions but the last `tail` as one.
+static Value flatten(ImplicitLocOpBuilder &b, Value buffer, int64_t tail) {
+  auto type = cast<MemRefType>(buffer.getType());
+  int64_t lead = type.getRank() - tail;
+  llvm::SmallVector<ReassociationIndices> groups(tail + 1);
+  if (lead == 0) {
+    llvm::SmallVector<int64_t> shape(type.getShape());
+    shape.insert(shape.begin(), 1);
+    groups.resize(tail);
+    groups[0].push_back(0);
+    for (int64_t i = 0; i < tail; ++i)
+      groups[i].push_back(i + 1);
+    return memref::ExpandShapeOp::create(b, shape, buffer, groups);
+  }
+  if (lead == 1)
+    return buffer;
+  for (int64_t i = 0; i < type.getRank(); ++i)
+    groups[std::max<int64_t>(i - lead + 1, 0)].push_back(i);
+  return memref::CollapseShapeOp::create(b, buffer, groups);
+}
+
+void Expansion::launch(ImplicitLocOpBuilder &b, func::FuncOp kernel,
+                       ValueRange scalars, ArrayRef<Value> ins,
+                       ArrayRef<Value> outs) {
+  ArrayRef<Type> types =
+      kernel.getArgumentTypes().drop_front(2 + scalars.size());
+  auto fit = [&](ArrayRef<Value> buffers) {
+    llvm::SmallVector<Value> result;
+    for (Value buffer : buffers) {
+      if (buffer.getType() != types.front())
+        buffer = memref::CastOp::create(b, types.front(), buffer);
+      types = types.drop_front();
+      result.push_back(buffer);
+    }
+    return result;
+  };
+  llvm::SmallVector<Value> inputs = fit(ins), outputs = fit(outs);
+  LaunchOp::create(b, kernel.getSymName(), scalars, inputs, outputs);
+}
+
+Value Expansion::packed(ImplicitLocOpBuilder &b, Value rows) {
+  for (auto [source, copy] : packs)
+    if (source == rows)
+      return copy;
+  auto type = MemRefType::get({ShapedType::kDynamic}, b.getF32Type());
+  Value copy =
+      memref::AllocOp::create(b, type, ValueRange{countElements(b, rows)});
+  Value matrix = flatten(b, rows, 1);
+  launch(b, library.packRows(), {}, {matrix}, {copy});
+  packs.push_back({rows, copy});
+  return copy;
+}
+
+void Expansion::expand(LinearOp op) {
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Value input = contiguous(b, op.getInput());
+  Value output = contiguous(b, op.getOutput());
+  Value copy = packed(b, input);
+  llvm::SmallVector<Value> ins{flatten(b, input, 1), copy, op.getWeight()};
+  if (op.getBias())
+    ins.push_back(contiguous(b, op.getBias()));
+  auto weightType = cast<MemRefType>(op.getWeight().getType());
+  func::FuncOp kernel =
+      library.linear(weightType.getElementType(), bool(op.getBias()));
+  launch(b, kernel, {}, ins, {flatten(b, output, 1)});
+  if (output != op.getOutput())
+    memref::CopyOp::create(b, output, op.getOutput());
+  op.erase();
+}
+
+/// Sum of heads * head_dim of the layers of the cache before `layer`.
+static FailureOr<int64_t> cacheBefore(CachedAttentionOp op) {
+  auto module = op->getParentOfType<ModuleOp>();
+  auto lm = module->getAttrOfType<DictionaryAttr>("nju.lm");
+  auto layers = lm ? lm.getAs<ArrayAttr>("cache") : ArrayAttr();
+  int64_t layer = op.getLayer();
+  if (!layers || layer < 0 || layer >= static_cast<int64_t>(layers.size()))
+    return op.emitOpError()
+           << "is for layer " << layer
+           << ", expected the module's nju.lm to describe its cache";
+  int64_t before = 0;
+  for (Attribute entry : layers.getValue().take_front(layer)) {
+    auto dictionary = cast<DictionaryAttr>(entry);
+    before += dictionary.getAs<IntegerAttr>("heads").getInt() *
+              dictionary.getAs<IntegerAttr>("head_dim").getInt();
+  }
+  return before;
+}
+
+LogicalResult Expansion::expand(CachedAttentionOp op) {
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  FailureOr<int64_t> before = cacheBefore(op);
+  if (failed(before))
+    return failure();
+  if (function.getNumArguments() != kNumStepArguments)
+    return op.emitOpError() << "is outside of @step, which has the cache";
+  auto queryType = cast<MemRefType>(op.getQuery().getType());
+  auto keyType = cast<MemRefType>(op.getKey().getType());
+  nju::CachedAttentionOptions options;
+  options.heads = queryType.getDimSize(2);
+  options.kvHeads = keyType.getDimSize(2);
+  options.headDim = keyType.getDimSize(3);
+  options.window = op.getWindow();
+  if (op.getSlopes())
+    options.slopes.assign(op.getSlopes()->begin(), op.getSlopes()->end());
+  Value cache = function.getArgument(kCache);
+  llvm::SmallVector<Value> scalars{arith::ConstantIndexOp::create(b, *before),
+                                   function.getArgument(kMaxSequences),
+                                   function.getArgument(kCacheTokens)};
+  Value positions = contiguous(b, op.getPositions());
+  Value sequences = contiguous(b, op.getSequences());
+  Value key = flatten(b, contiguous(b, op.getKey()), 2);
+  Value value = flatten(b, contiguous(b, op.getValue()), 2);
+  launch(b, library.cacheWrite(options.kvHeads, options.headDim), scalars,
+         {key, value, positions, sequences}, {cache});
+  scalars.push_back(arith::ConstantOp::create(
+      b, b.getF32FloatAttr(op.getScale().convertToDouble())));
+  Value query = flatten(b, contiguous(b, op.getQuery()), 2);
+  Value output = contiguous(b, op.getOutput());
+  launch(b, library.cachedAttention(options), scalars,
+         {query, positions, sequences, cache}, {flatten(b, output, 2)});
+  if (output != op.getOutput())
+    memref::CopyOp::create(b, output, op.getOutput());
+  op.erase();
+  return success();
+}
+
+/// Packed copies are stale once their source is written to.
+void Expansion::forgetWritten(Operation *op) {
+  op->walk([&](MemoryEffectOpInterface nested) {
+    llvm::SmallVector<MemoryEffects::EffectInstance> effects;
+    nested.getEffects(effects);
+    for (const MemoryEffects::EffectInstance &effect : effects) {
+      Value value = effect.getValue();
+      if (!value || !isa<MemoryEffects::Write>(effect.getEffect()))
+        continue;
+      Value root = rootOf(value);
+      llvm::erase_if(packs,
+                     [&](auto pack) { return rootOf(pack.first) == root; });
+    }
+  });
+}
+
+LogicalResult Expansion::run() {
+  for (Operation &op : llvm::make_early_inc_range(function.front())) {
+    if (auto linear = dyn_cast<LinearOp>(op)) {
+      Value output = linear.getOutput();
+      expand(linear);
+      llvm::erase_if(packs, [&](auto pack) {
+        return rootOf(pack.first) == rootOf(output);
+      });
+    } else if (auto attention = dyn_cast<CachedAttentionOp>(op)) {
+      Value output = attention.getOutput();
+      if (failed(expand(attention)))
+        return failure();
+      llvm::erase_if(packs, [&](auto pack) {
+        return rootOf(pack.first) == rootOf(output);
+      });
+    } else {
+      forgetWritten(&op);
+    }
+  }
+  return success();
+}
+
+namespace nju {
+namespace {
+struct ExpandLibraryOps : impl::ExpandLibraryOpsBase<ExpandLibraryOps> {
+  using ExpandLibraryOpsBase::ExpandLibraryOpsBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    llvm::Expected<CPUTarget> cpu = CPUTarget::get(target);
+    if (!cpu) {
+      module.emitError() << llvm::toString(cpu.takeError());
+      return signalPassFailure();
+    }
+    KernelLibrary library(module, *cpu);
+    llvm::SmallVector<func::FuncOp> functions;
+    for (auto function : module.getOps<func::FuncOp>())
+      if (!function.isExternal())
+        functions.push_back(function);
+    for (func::FuncOp function : functions)
+      if (failed(Expansion(function, library).run()))
+        return signalPassFailure();
+  }
+};
+} // namespace
+} // namespace nju

@@ -1,0 +1,362 @@
+//===- PlanMemory.cpp - Where every buffer lies -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Buffers.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "nju/Conversion/Passes.h"
+#include "nju/Dialect/Exec/IR/Exec.h"
+#include "nju/Dialect/NJU/IR/NJU.h"
+#include <limits>
+
+using namespace mlir;
+using namespace nju::exec;
+
+namespace nju {
+#define GEN_PASS_DEF_LAYOUTWEIGHTS
+#define GEN_PASS_DEF_PLANMEMORY
+#define GEN_PASS_DEF_VERIFYNOALLOC
+#include "nju/Conversion/Passes.h.inc"
+} // namespace nju
+
+/// NJU_ABI_ALIGNMENT
+constexpr int64_t kAlignment = 64;
+
+static int64_t bytesOfElement(Type type) {
+  return llvm::divideCeil(type.getIntOrFloatBitWidth(), 8);
+}
+
+//===----------------------------------------------------------------------===//
+// Weights
+//===----------------------------------------------------------------------===//
+
+namespace nju {
+namespace {
+struct LayoutWeights : impl::LayoutWeightsBase<LayoutWeights> {
+  using LayoutWeightsBase::LayoutWeightsBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    SymbolTable symbols(module);
+    int64_t end = 0;
+    for (auto function : module.getOps<func::FuncOp>()) {
+      if (function.isExternal() || !function.isPublic())
+        continue;
+      unsigned weights = function.getName() == "step"
+                             ? unsigned(kWeights)
+                             : function.getNumArguments() - 1;
+      function.walk([&](WeightOp op) {
+        place(op, function.getArgument(weights), symbols, end);
+      });
+    }
+    for (auto param : llvm::make_early_inc_range(module.getOps<ParamOp>()))
+      if (!param->hasAttr("nju.offset"))
+        param.erase();
+    module->setAttr("nju.weights_bytes",
+                    Builder(module.getContext()).getI64IntegerAttr(end));
+  }
+
+  /// Offsets are given in the order of first use.
+  void place(WeightOp op, Value weights, SymbolTable &symbols, int64_t &end) {
+    ImplicitLocOpBuilder b(op.getLoc(), op);
+    auto param = symbols.lookup<ParamOp>(op.getParam());
+    auto type = cast<RankedTensorType>(param.getType());
+    auto offset = param->getAttrOfType<IntegerAttr>("nju.offset");
+    if (!offset) {
+      end = llvm::alignTo(end, kAlignment);
+      offset = b.getI64IntegerAttr(end);
+      param->setAttr("nju.offset", offset);
+      end += type.getNumElements() * bytesOfElement(type.getElementType());
+    }
+    Value start = arith::ConstantIndexOp::create(b, offset.getInt());
+    Value view =
+        memref::ViewOp::create(b, op.getType(), weights, start, ValueRange{});
+    op.replaceAllUsesWith(view);
+    op.erase();
+  }
+};
+} // namespace
+} // namespace nju
+
+//===----------------------------------------------------------------------===//
+// Bounds of sizes
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// What an index value can be.
+struct Bounds {
+  int64_t low, high;
+};
+} // namespace
+
+static std::optional<Bounds> boundsOf(Value value, int64_t tokens);
+
+static std::optional<Bounds> boundsOfDim(memref::DimOp op, int64_t tokens) {
+  std::optional<int64_t> index = op.getConstantIndex();
+  Value source = op.getSource();
+  auto type = dyn_cast<MemRefType>(source.getType());
+  if (!index || !type)
+    return std::nullopt;
+  if (!type.isDynamicDim(*index))
+    return Bounds{type.getDimSize(*index), type.getDimSize(*index)};
+  if (auto argument = dyn_cast<BlockArgument>(source)) {
+    unsigned i = argument.getArgNumber();
+    if (i == kRows || i == kLogits)
+      return Bounds{0, tokens};
+    return Bounds{1, tokens};
+  }
+  if (auto alloc = source.getDefiningOp<memref::AllocOp>())
+    return boundsOf(alloc.getDynamicSizes()[type.getDynamicDimIndex(*index)],
+                    tokens);
+  return std::nullopt;
+}
+
+/// Interval arithmetic over what a size is computed from.
+static std::optional<Bounds> boundsOf(Value value, int64_t tokens) {
+  if (std::optional<int64_t> constant = getConstantIntValue(value))
+    return Bounds{*constant, *constant};
+  Operation *def = value.getDefiningOp();
+  if (!def)
+    return std::nullopt;
+  if (auto dim = dyn_cast<memref::DimOp>(def))
+    return boundsOfDim(dim, tokens);
+  llvm::SmallVector<Bounds> x;
+  bool isSelect = isa<arith::SelectOp>(def);
+  for (Value operand : def->getOperands().drop_front(isSelect)) {
+    std::optional<Bounds> bounds = boundsOf(operand, tokens);
+    if (!bounds)
+      return std::nullopt;
+    x.push_back(*bounds);
+  }
+  if (isa<arith::IndexCastOp>(def))
+    return x[0];
+  if (isSelect)
+    return Bounds{std::min(x[0].low, x[1].low), std::max(x[0].high, x[1].high)};
+  if (isa<arith::AddIOp>(def))
+    return Bounds{x[0].low + x[1].low, x[0].high + x[1].high};
+  if (isa<arith::SubIOp>(def))
+    return Bounds{x[0].low - x[1].high, x[0].high - x[1].low};
+  if (isa<arith::MaxSIOp>(def))
+    return Bounds{std::max(x[0].low, x[1].low), std::max(x[0].high, x[1].high)};
+  if (isa<arith::MinSIOp>(def))
+    return Bounds{std::min(x[0].low, x[1].low), std::min(x[0].high, x[1].high)};
+  bool natural = llvm::all_of(x, [](Bounds b) { return b.low >= 0; });
+  if (isa<arith::MulIOp>(def) && natural)
+    return Bounds{x[0].low * x[1].low, x[0].high * x[1].high};
+  if (isa<arith::DivUIOp, arith::DivSIOp>(def) && natural && x[1].low > 0)
+    return Bounds{x[0].low / x[1].high, x[0].high / x[1].low};
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// The arena of a step
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// A buffer from its first use to its last, by the numbers of the ops.
+struct Slot {
+  memref::AllocOp alloc;
+  int64_t first = std::numeric_limits<int64_t>::max(), last = -1;
+  int64_t bytes = 0, offset = 0;
+
+  bool overlaps(const Slot &other) const {
+    return first <= other.last && other.first <= last;
+  }
+};
+
+} // namespace
+
+static FailureOr<int64_t> bytesOf(memref::AllocOp alloc, int64_t tokens) {
+  MemRefType type = alloc.getType();
+  int64_t bytes = bytesOfElement(type.getElementType());
+  unsigned dynamic = 0;
+  for (int64_t size : type.getShape()) {
+    if (ShapedType::isDynamic(size)) {
+      auto bounds = boundsOf(alloc.getDynamicSizes()[dynamic++], tokens);
+      if (!bounds)
+        return alloc.emitError()
+               << "a buffer of type " << type
+               << " has a size that is not bounded by the number of tokens; "
+               << "a step of a language model can have no such value";
+      size = std::max<int64_t>(bounds->high, 0);
+    }
+    if (llvm::MulOverflow(bytes, size, bytes))
+      return alloc.emitError()
+             << "a buffer of type " << type << " for " << tokens
+             << " tokens is larger than an address space";
+  }
+  return llvm::alignTo(std::max<int64_t>(bytes, 1), kAlignment);
+}
+
+/// Numbers of the first and the last op that touches a buffer or a view of it.
+static void findLifetime(Value buffer,
+                         const llvm::DenseMap<Operation *, int64_t> &numbers,
+                         Slot &slot) {
+  for (Operation *user : buffer.getUsers()) {
+    if (isView(user)) {
+      findLifetime(user->getResult(0), numbers, slot);
+      continue;
+    }
+    Operation *top = user;
+    while (!numbers.contains(top))
+      top = top->getParentOp();
+    if (isa<memref::DimOp>(top))
+      continue;
+    int64_t number = numbers.lookup(top);
+    slot.first = std::min(slot.first, number);
+    slot.last = std::max(slot.last, number);
+  }
+}
+
+/// The most bytes alive at once: no plan needs less.
+static int64_t lowerBound(ArrayRef<Slot> slots) {
+  llvm::DenseMap<int64_t, int64_t> change;
+  int64_t count = 0;
+  for (const Slot &slot : slots) {
+    if (slot.last < 0)
+      continue;
+    change[slot.first] += slot.bytes;
+    change[slot.last + 1] -= slot.bytes;
+    count = std::max(count, slot.last + 2);
+  }
+  int64_t now = 0, most = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    now += change.lookup(i);
+    most = std::max(most, now);
+  }
+  return most;
+}
+
+/// Largest first, each at the lowest offset that is free in its lifetime.
+/// Method: greedy by size; Pisarchyk and Lee, "Efficient Memory Management for
+/// Deep Neural Net Inference", section 5.
+static int64_t placeSlots(llvm::MutableArrayRef<Slot> slots) {
+  llvm::SmallVector<Slot *> order, placed;
+  for (Slot &slot : slots)
+    order.push_back(&slot);
+  llvm::sort(order, [](Slot *a, Slot *b) {
+    return std::tie(b->bytes, a->first) < std::tie(a->bytes, b->first);
+  });
+  int64_t end = 0;
+  for (Slot *slot : order) {
+    int64_t offset = 0;
+    for (Slot *other : placed) {
+      if (!slot->overlaps(*other))
+        continue;
+      if (offset + slot->bytes <= other->offset)
+        break;
+      offset = std::max(offset, other->offset + other->bytes);
+    }
+    slot->offset = offset;
+    end = std::max(end, offset + slot->bytes);
+    auto after = llvm::upper_bound(
+        placed, slot, [](Slot *a, Slot *b) { return a->offset < b->offset; });
+    placed.insert(after, slot);
+  }
+  return end;
+}
+
+static void replaceByView(Slot &slot, Value arena) {
+  memref::AllocOp alloc = slot.alloc;
+  ImplicitLocOpBuilder b(alloc.getLoc(), alloc);
+  Value offset = arith::ConstantIndexOp::create(b, slot.offset);
+  auto view = memref::ViewOp::create(b, alloc.getType(), arena, offset,
+                                     alloc.getDynamicSizes());
+  view->setAttr(kBytesAttr, b.getI64IntegerAttr(slot.bytes));
+  alloc.replaceAllUsesWith(view.getResult());
+  alloc.erase();
+}
+
+/// Frees what is not returned after its last use.
+static void freeBuffers(func::FuncOp function) {
+  llvm::DenseMap<Operation *, int64_t> numbers;
+  llvm::SmallVector<Operation *> ops;
+  for (Operation &op : function.front()) {
+    numbers[&op] = ops.size();
+    ops.push_back(&op);
+  }
+  for (auto alloc :
+       llvm::make_early_inc_range(function.front().getOps<memref::AllocOp>())) {
+    Slot slot{alloc};
+    findLifetime(alloc, numbers, slot);
+    if (slot.last < 0 || isa<func::ReturnOp>(ops[slot.last]))
+      continue;
+    OpBuilder b(alloc.getContext());
+    b.setInsertionPointAfter(ops[slot.last]);
+    memref::DeallocOp::create(b, alloc.getLoc(), alloc);
+  }
+}
+
+namespace nju {
+namespace {
+struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
+  using PlanMemoryBase::PlanMemoryBase;
+
+  void runOnOperation() override {
+    for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (function.isExternal() || !function.isPublic())
+        continue;
+      if (function.getName() != "step")
+        freeBuffers(function);
+      else if (failed(planStep(function)))
+        return signalPassFailure();
+    }
+  }
+
+  LogicalResult planStep(func::FuncOp step) {
+    ModuleOp module = getOperation();
+    auto lm = module->getAttrOfType<DictionaryAttr>("nju.lm");
+    auto tokens =
+        lm ? lm.getAs<IntegerAttr>("max_batch_tokens") : IntegerAttr();
+    if (!tokens || tokens.getInt() < 1)
+      return module.emitError()
+             << "a module with a step needs nju.lm with max_batch_tokens of at "
+             << "least 1";
+    llvm::DenseMap<Operation *, int64_t> numbers;
+    for (Operation &op : step.front())
+      numbers.try_emplace(&op, numbers.size());
+    llvm::SmallVector<Slot> slots;
+    for (auto alloc : step.front().getOps<memref::AllocOp>()) {
+      Slot slot{alloc};
+      FailureOr<int64_t> bytes = bytesOf(alloc, tokens.getInt());
+      if (failed(bytes))
+        return failure();
+      slot.bytes = *bytes;
+      findLifetime(alloc, numbers, slot);
+      slots.push_back(slot);
+    }
+    int64_t bytes = placeSlots(slots);
+    for (Slot &slot : slots)
+      replaceByView(slot, step.getArgument(kArena));
+    arenaBytes += bytes;
+    lowerBoundBytes += lowerBound(slots);
+    module->setAttr("nju.arena_bytes",
+                    Builder(module.getContext()).getI64IntegerAttr(bytes));
+    return success();
+  }
+};
+
+struct VerifyNoAlloc : impl::VerifyNoAllocBase<VerifyNoAlloc> {
+  using VerifyNoAllocBase::VerifyNoAllocBase;
+
+  void runOnOperation() override {
+    auto step = getOperation().lookupSymbol<func::FuncOp>("step");
+    if (!step)
+      return;
+    step.walk([&](Operation *op) {
+      if (!isa<memref::AllocOp, memref::AllocaOp>(op))
+        return;
+      op->emitError() << "@step allocates a buffer of type "
+                      << op->getResult(0).getType()
+                      << ", expected every buffer to lie in the arena";
+      signalPassFailure();
+    });
+  }
+};
+} // namespace
+} // namespace nju

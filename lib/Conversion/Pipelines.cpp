@@ -1,0 +1,67 @@
+//===- Pipelines.cpp - The way from nju to loops -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "nju/Conversion/Pipelines.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Pass/PassOptions.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
+#include "nju/Conversion/Passes.h"
+
+using namespace mlir;
+
+static void addCleanup(OpPassManager &pm) {
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+}
+
+void nju::buildLoweringPipeline(OpPassManager &pm,
+                                const LoweringOptions &options) {
+  pm.addPass(createConvertNJUToLinalg());
+  addCleanup(pm);
+  pm.addPass(createFuseElementwise());
+  addCleanup(pm);
+  if (options.stopAfterLinalg)
+    return;
+
+  pm.addPass(createBufferize());
+  pm.addPass(createFinalizeSignature());
+  addCleanup(pm);
+  ExpandLibraryOpsOptions expand;
+  expand.target = options.target;
+  pm.addPass(createExpandLibraryOps(expand));
+  pm.addPass(memref::createResolveShapedTypeResultDimsPass());
+  addCleanup(pm);
+
+  pm.addPass(createOutlineKernels());
+  pm.addPass(createConvertKernelsToVector());
+  pm.addPass(createLayoutWeights());
+  pm.addPass(createPlanMemory());
+  pm.addPass(createVerifyNoAlloc());
+  pm.addPass(createLowerLaunches());
+  addCleanup(pm);
+}
+
+namespace {
+struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
+  Option<std::string> target{*this, "target",
+                             llvm::cl::desc("As --target of nju-compile"),
+                             llvm::cl::init("host")};
+  Option<bool> stopAfterLinalg{*this, "stop-after-linalg",
+                               llvm::cl::desc("Stop with linalg on tensors"),
+                               llvm::cl::init(false)};
+};
+} // namespace
+
+void nju::registerLoweringPipeline() {
+  PassPipelineRegistration<PipelineOptions>(
+      "nju-lower-to-loops", "Lower nju ops to kernels of loops over vectors",
+      [](OpPassManager &pm, const PipelineOptions &options) {
+        buildLoweringPipeline(pm, {options.target, options.stopAfterLinalg});
+      });
+}

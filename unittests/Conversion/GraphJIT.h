@@ -1,0 +1,50 @@
+//===- GraphJIT.h - Runs lowered graphs in the process ----------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A graph goes through the product's own lowering, conversion and -O3 pipeline;
+// only the linker is replaced by LLVM's JIT. The evaluator gives the truth.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_UNITTESTS_CONVERSION_GRAPHJIT_H
+#define NJU_UNITTESTS_CONVERSION_GRAPHJIT_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "nju/Dialect/NJU/Analysis/HostTensor.h"
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace nju::test {
+
+/// A module with `@main` on tensors, compiled.
+class GraphJIT {
+public:
+  /// Fails the test and leaves an unusable object on errors.
+  explicit GraphJIT(const std::string &text,
+                    const std::string &target = "host");
+  ~GraphJIT();
+
+  bool isUsable() const;
+  std::vector<mlir::RankedTensorType> inputTypes() const;
+  /// Results by the compiled code.
+  std::vector<HostTensor> run(const std::vector<HostTensor> &inputs,
+                              int64_t threads);
+  /// Results by the evaluator; fails the test if it cannot.
+  std::vector<HostTensor> evaluate(const std::vector<HostTensor> &inputs);
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+} // namespace nju::test
+
+#endif // NJU_UNITTESTS_CONVERSION_GRAPHJIT_H
