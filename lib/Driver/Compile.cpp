@@ -8,11 +8,14 @@
 
 #include "nju/Driver/Compile.h"
 
+#include "Report.h"
+#include "StagedOutputs.h"
 #include "Tokenizer.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
-#include "mlir/Transforms/Passes.h"
 #include "nju/Codegen/CPU/CPUTarget.h"
+#include "nju/Conversion/BufferizableOpInterfaceImpl.h"
+#include "nju/Conversion/Pipelines.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
@@ -20,9 +23,12 @@
 #include "nju/Import/ONNX/Import.h"
 #include "nju/Support/OutputFile.h"
 #include "nju/Target/Emit.h"
+#include "nju/Target/Signature.h"
 #include "nju/Target/ToLLVM.h"
-#include "nju/Transforms/Passes.h"
+#include "nju/Target/WeightFile.h"
+#include "nju/Transforms/Pipelines.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/Path.h"
 
 using namespace mlir;
@@ -35,7 +41,8 @@ class Compilation {
 public:
   Compilation(const CompileOptions &options, MLIRContext &context)
       : options(options), context(context),
-        progress(options.quiet, countPhases(options.emit)) {}
+        progress(options.quiet, countPhases(options.emit)),
+        outputs(options.output) {}
 
   LogicalResult run();
 
@@ -43,7 +50,16 @@ private:
   static int countPhases(EmitKind emit);
   LogicalResult checkOptions();
   LogicalResult import();
+  LogicalResult recognize();
+  LogicalResult writeWeights();
+  LogicalResult lower();
+  LogicalResult toLLVM();
+  LogicalResult link();
+  LogicalResult writeCompanions();
   LogicalResult emitText();
+  LogicalResult emitMachineCode(CodeKind kind, StringRef path);
+  LogicalResult finish(LogicalResult result);
+  std::string stemName() const;
   LogicalResult runPasses(llvm::function_ref<void(OpPassManager &)> build);
   LogicalResult fail(llvm::Error error);
   InFlightDiagnostic error() { return emitError(UnknownLoc::get(&context)); }
@@ -53,6 +69,10 @@ private:
   Progress progress;
   std::optional<CPUTarget> target;
   OwningOpRef<ModuleOp> module;
+  FailureOr<ModelSignature> signature = failure();
+  ModelCosts costs;
+  LoweredCosts lowered;
+  StagedOutputs outputs;
 };
 
 } // namespace
@@ -104,8 +124,6 @@ LogicalResult Compilation::checkOptions() {
 LogicalResult
 Compilation::runPasses(llvm::function_ref<void(OpPassManager &)> build) {
   PassManager manager(&context);
-  if (failed(applyPassManagerCLOptions(manager)))
-    return failure();
   build(manager);
   return manager.run(*module);
 }
@@ -114,6 +132,38 @@ LogicalResult Compilation::import() {
   progress.begin("import " + llvm::sys::path::filename(options.input).str());
   module = importONNX(options.input, &context);
   return success(static_cast<bool>(module));
+}
+
+/// Graph passes: the imported graph becomes @step, or stays @main.
+LogicalResult Compilation::recognize() {
+  progress.begin("recognise the model");
+  if (failed(runPasses([&](OpPassManager &manager) {
+        GraphPipelineOptions graph;
+        graph.maxTokens = options.maxTokens;
+        graph.maxSequences = options.maxSequences;
+        graph.maxBatchTokens = options.maxBatchTokens;
+        buildGraphPipeline(manager, graph);
+      })))
+    return failure();
+  assignWeightOffsets(*module);
+  costs = computeCosts(*module);
+  signature = readSignature(*module, stemName());
+  return success(succeeded(signature));
+}
+
+LogicalResult Compilation::lower() {
+  progress.begin("lower to loops");
+  LoweringOptions lowering;
+  lowering.target = options.target;
+  lowering.stopAfterLinalg = options.emit == EmitKind::Linalg;
+  if (failed(runPasses([&](OpPassManager &manager) {
+        buildLoweringPipeline(manager, lowering);
+      })))
+    return failure();
+  lowered = readLoweredCosts(*module);
+  if (signature->lm)
+    signature->lm->arenaBytes = lowered.arenaBytes;
+  return success();
 }
 
 /// Writes the module as text, without the elements of large tables.
@@ -133,16 +183,135 @@ LogicalResult Compilation::emitText() {
   return written ? fail(std::move(written)) : success();
 }
 
-LogicalResult Compilation::run() {
-  if (failed(checkOptions()))
+/// LLVM IR, assembly or an object file.
+LogicalResult Compilation::emitMachineCode(CodeKind kind, StringRef path) {
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> code =
+      translateToLLVMIR(*module, llvmContext, *target);
+  if (!code)
     return failure();
-  if (options.emit != EmitKind::Import)
-    return error() << "this build can only --emit=import";
-  return failed(import()) ? failure() : emitText();
+  llvm::SmallVector<char> bytes;
+  llvm::raw_svector_ostream os(bytes);
+  if (llvm::Error failed = emitCode(*code, *target, kind, os))
+    return fail(std::move(failed));
+  StringRef text(bytes.data(), bytes.size());
+  if (path == "-") {
+    llvm::outs() << text;
+    return success();
+  }
+  llvm::Error written = writeFile(path, text);
+  return written ? fail(std::move(written)) : success();
+}
+
+/// The LLVM dialect, with entry point and descriptor.
+LogicalResult Compilation::toLLVM() {
+  progress.begin("generate code for " + target->getCPU().str());
+  if (failed(lowerToLLVM(*module)))
+    return failure();
+  return addDescriptor(*module, signature->toJSON(*target),
+                       toIdentifier(signature->name));
+}
+
+/// Weights first: the signature holds their checksum.
+LogicalResult Compilation::writeWeights() {
+  progress.begin("write the weights");
+  if (getWeightFileBytes(*module) == 0)
+    return success();
+  std::string path = outputs.add(".safetensors");
+  FailureOr<WeightFileInfo> info =
+      writeWeightFile(*module, path, [&](uint64_t done, uint64_t total) {
+        progress.update(done, total);
+      });
+  if (failed(info))
+    return failure();
+  signature->weights = *info;
+  signature->weightsFile = stemName() + ".safetensors";
+  return success();
+}
+
+LogicalResult Compilation::link() {
+  progress.begin("link");
+  llvm::SmallString<128> object;
+  if (std::error_code code =
+          llvm::sys::fs::createTemporaryFile("nju", "o", object))
+    return error() << "cannot create a temporary file: " << code.message();
+  llvm::FileRemover remover(object);
+  if (failed(emitMachineCode(CodeKind::Object, object)))
+    return failure();
+  LinkOptions linking;
+  linking.embedRuntime = options.linkStatic;
+  if (llvm::Error failed = linkSharedLibrary(
+          object, outputs.add(".so"), toIdentifier(signature->name), linking))
+    return fail(std::move(failed));
+  return success();
+}
+
+/// The header, and the tokenizer if one lies beside the model.
+LogicalResult Compilation::writeCompanions() {
+  if (llvm::Error failed =
+          writeFile(outputs.add(".h"), generateHeader(*signature)))
+    return fail(std::move(failed));
+  if (std::optional<std::string> tokenizer = findTokenizer(options.input)) {
+    std::string copy = outputs.add(tokenizerSuffix(*tokenizer));
+    if (llvm::Error failed = copyFile(*tokenizer, copy))
+      return fail(std::move(failed));
+  }
+  llvm::Error failed = outputs.commit();
+  return failed ? fail(std::move(failed)) : success();
+}
+
+/// The model's name, in the signature and in C names.
+std::string Compilation::stemName() const {
+  return llvm::sys::path::filename(options.output == "-" ? options.input
+                                                         : options.output)
+      .str();
+}
+
+LogicalResult Compilation::run() {
+  if (failed(checkOptions()) || failed(import()))
+    return failure();
+  if (options.emit == EmitKind::Import)
+    return emitText();
+  if (failed(recognize()))
+    return failure();
+  if (options.emit == EmitKind::NJU)
+    return finish(emitText());
+  if (options.emit == EmitKind::So && failed(writeWeights()))
+    return failure();
+  if (failed(lower()))
+    return failure();
+  if (options.emit == EmitKind::Linalg)
+    return finish(emitText());
+  if (failed(toLLVM()))
+    return failure();
+  switch (options.emit) {
+  case EmitKind::LLVM:
+    return finish(emitMachineCode(CodeKind::LLVM, options.output));
+  case EmitKind::Asm:
+    return finish(emitMachineCode(CodeKind::Assembly, options.output));
+  case EmitKind::Obj:
+    return finish(emitMachineCode(CodeKind::Object, options.output));
+  default:
+    break;
+  }
+  if (failed(link()))
+    return failure();
+  return finish(writeCompanions());
+}
+
+/// Ends the progress and prints the report.
+LogicalResult Compilation::finish(LogicalResult result) {
+  progress.finish();
+  if (succeeded(result) && options.report)
+    printReport(costs, lowered,
+                options.output == "-" ? llvm::errs() : llvm::outs());
+  return result;
 }
 
 void nju::registerCompilerDialects(DialectRegistry &registry) {
   registry.insert<NJUDialect, exec::ExecDialect>();
+  registerBufferizationModels(registry);
+  registerTargetInterfaces(registry);
 }
 
 LogicalResult nju::compile(const CompileOptions &options,

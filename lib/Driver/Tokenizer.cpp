@@ -26,8 +26,8 @@ std::optional<std::string> nju::findTokenizer(StringRef model) {
   return std::nullopt;
 }
 
-std::string nju::tokenizerOf(StringRef stem, StringRef tokenizer) {
-  return (stem + ".tokenizer" + sys::path::extension(tokenizer)).str();
+std::string nju::tokenizerSuffix(StringRef tokenizer) {
+  return (".tokenizer" + sys::path::extension(tokenizer)).str();
 }
 
 Error nju::copyFile(StringRef from, StringRef to) {

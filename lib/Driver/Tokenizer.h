@@ -20,8 +20,9 @@ namespace nju {
 /// tokenizer.model or tokenizer.bin, the first that exists.
 std::optional<std::string> findTokenizer(llvm::StringRef model);
 
-/// Where nju-run looks for the tokenizer of `stem`: `<stem>.tokenizer.<ext>`.
-std::string tokenizerOf(llvm::StringRef stem, llvm::StringRef tokenizer);
+/// What follows the stem in the name that nju-run looks for:
+/// ".tokenizer.<ext>".
+std::string tokenizerSuffix(llvm::StringRef tokenizer);
 
 /// Copies a file; `to` appears complete or not at all.
 llvm::Error copyFile(llvm::StringRef from, llvm::StringRef to);

@@ -30,6 +30,8 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Dialect/Vector/Transforms/LoweringPatterns.h"
+#include "mlir/Dialect/Vector/Transforms/VectorRewritePatterns.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
@@ -80,6 +82,24 @@ struct LowerMath : PassWrapper<LowerMath, OperationPass<ModuleOp>> {
   void runOnOperation() override;
 };
 
+/// Masks of a prefix become comparisons of lane numbers: the vector dialect's
+/// interface to --convert-to-llvm leaves them alone.
+struct LowerMasks : PassWrapper<LowerMasks, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerMasks)
+  StringRef getName() const override { return "LowerMasks"; }
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect, vector::VectorDialect>();
+  }
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    vector::populateVectorMaskOpLoweringPatterns(patterns);
+    vector::populateVectorMaskMaterializationPatterns(
+        patterns, /*force32BitVectorIndices=*/true);
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+      signalPassFailure();
+  }
+};
+
 } // namespace
 
 void LowerMath::runOnOperation() {
@@ -107,6 +127,7 @@ void LowerMath::runOnOperation() {
 
 static void addPasses(OpPassManager &passes) {
   passes.addPass(std::make_unique<LowerMath>());
+  passes.addPass(std::make_unique<LowerMasks>());
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());
   passes.addPass(memref::createExpandStridedMetadataPass());

@@ -386,9 +386,13 @@ void StepBuilder::createFunction(func::FuncOp &step) {
       builder, loc, "step",
       builder.getFunctionType({ids, ids, ids, ids}, {logits}));
   symbols.insert(step);
-  for (auto [i, name] :
-       llvm::enumerate(std::array{"tokens", "positions", "sequences", "rows"}))
+  for (auto [i, name] : llvm::enumerate(
+           std::array{"tokens", "positions", "sequences", "rows"})) {
     step.setArgAttr(i, "nju.name", builder.getStringAttr(name));
+    // Tokens, positions and sequences have one length.
+    step.setArgAttr(i, "nju.dims",
+                    builder.getStrArrayAttr({i == 3 ? "rows" : "tokens"}));
+  }
   step.setResultAttr(0, "nju.name", builder.getStringAttr("logits"));
   Block *body = step.addEntryBlock();
   builder.setInsertionPointToStart(body);

@@ -154,6 +154,7 @@ static LogicalResult finalizeStep(func::FuncOp step) {
     memref::CopyOp::create(builder, result, logits);
   }
   results->setOperands({});
+  step.removeResAttrsAttr();
   step.setFunctionType(
       FunctionType::get(step.getContext(), step.getArgumentTypes(), {}));
   return success();

@@ -95,14 +95,14 @@ struct Bounds {
 
 static std::optional<Bounds> boundsOf(Value value, int64_t tokens);
 
-static std::optional<Bounds> boundsOfDim(memref::DimOp op, int64_t tokens) {
-  std::optional<int64_t> index = op.getConstantIndex();
-  Value source = op.getSource();
+/// Dimension `index` of `source`.
+static std::optional<Bounds> boundsOfDim(Value source, int64_t index,
+                                         int64_t tokens) {
   auto type = dyn_cast<MemRefType>(source.getType());
-  if (!index || !type)
+  if (!type)
     return std::nullopt;
-  if (!type.isDynamicDim(*index))
-    return Bounds{type.getDimSize(*index), type.getDimSize(*index)};
+  if (!type.isDynamicDim(index))
+    return Bounds{type.getDimSize(index), type.getDimSize(index)};
   if (auto argument = dyn_cast<BlockArgument>(source)) {
     unsigned i = argument.getArgNumber();
     if (i == kRows || i == kLogits)
@@ -110,8 +110,23 @@ static std::optional<Bounds> boundsOfDim(memref::DimOp op, int64_t tokens) {
     return Bounds{1, tokens};
   }
   if (auto alloc = source.getDefiningOp<memref::AllocOp>())
-    return boundsOf(alloc.getDynamicSizes()[type.getDynamicDimIndex(*index)],
+    return boundsOf(alloc.getDynamicSizes()[type.getDynamicDimIndex(index)],
                     tokens);
+  if (auto collapse = source.getDefiningOp<memref::CollapseShapeOp>()) {
+    Bounds product{1, 1};
+    for (int64_t dim : collapse.getReassociationIndices()[index]) {
+      std::optional<Bounds> bounds =
+          boundsOfDim(collapse.getSrc(), dim, tokens);
+      if (!bounds)
+        return std::nullopt;
+      product = {product.low * bounds->low, product.high * bounds->high};
+    }
+    return product;
+  }
+  if (auto expand = source.getDefiningOp<memref::ExpandShapeOp>()) {
+    OpFoldResult size = expand.getMixedOutputShape()[index];
+    return boundsOf(cast<Value>(size), tokens);
+  }
   return std::nullopt;
 }
 
@@ -122,8 +137,10 @@ static std::optional<Bounds> boundsOf(Value value, int64_t tokens) {
   Operation *def = value.getDefiningOp();
   if (!def)
     return std::nullopt;
-  if (auto dim = dyn_cast<memref::DimOp>(def))
-    return boundsOfDim(dim, tokens);
+  if (auto dim = dyn_cast<memref::DimOp>(def)) {
+    std::optional<int64_t> index = dim.getConstantIndex();
+    return index ? boundsOfDim(dim.getSource(), *index, tokens) : std::nullopt;
+  }
   llvm::SmallVector<Bounds> x;
   bool isSelect = isa<arith::SelectOp>(def);
   for (Value operand : def->getOperands().drop_front(isSelect)) {

@@ -185,7 +185,7 @@ private:
   /// The first value of each dimension that is known symbolically.
   llvm::DenseMap<SymbolicExpr, mlir::Value> symbols;
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> knownDims;
-  llvm::DenseMap<int64_t, mlir::Value> constants;
+  std::map<int64_t, mlir::Value> constants;
   std::map<std::tuple<int, void *, void *>, mlir::Value> indexOps;
   llvm::DenseMap<mlir::Value, mlir::Value> casts;
   llvm::DenseMap<mlir::Value, int64_t> numbers;

@@ -1,0 +1,228 @@
+//===- Report.cpp - What a compiled model costs -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Report.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "nju/Dialect/NJU/IR/NJU.h"
+#include "nju/Dialect/NJU/IR/WeightLayout.h"
+#include "nju/Support/HostRates.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/Format.h"
+
+using namespace mlir;
+using namespace nju;
+
+/// A fixed width for the report's left column.
+static constexpr int kLabelWidth = 22;
+
+static std::string formatBytes(double bytes) {
+  const char *units[] = {"B", "kB", "MB", "GB", "TB"};
+  int unit = 0;
+  for (; bytes >= 1000 && unit < 4; ++unit)
+    bytes /= 1000;
+  std::string text;
+  llvm::raw_string_ostream(text)
+      << llvm::format(unit == 0 ? "%.0f %s" : "%.2f %s", bytes, units[unit]);
+  return text;
+}
+
+/// How the graph uses a weight: the report's kinds.
+static std::string kindOfUse(ParamOp param, ParamRefOp ref) {
+  if (!isa<FileDataAttr>(param.getData()))
+    return "tables";
+  for (Operation *user : ref->getUsers()) {
+    if (isa<LinearOp>(user))
+      return "matrices";
+    if (isa<GatherOp>(user))
+      return "embeddings";
+  }
+  return "vectors and others";
+}
+
+/// A linear whose input hangs on the wanted rows only is the output head.
+static bool followsRows(LinearOp linear, Value rows) {
+  llvm::SmallVector<Value> work{linear.getInput()};
+  llvm::DenseSet<Value> seen;
+  while (!work.empty()) {
+    Value value = work.pop_back_val();
+    if (!seen.insert(value).second)
+      continue;
+    Operation *op = value.getDefiningOp();
+    if (auto gather = dyn_cast_or_null<GatherOp>(op)) {
+      llvm::SmallVector<Value> indices{gather.getIndices()};
+      while (Operation *def = indices.back().getDefiningOp()) {
+        if (def->getNumOperands() == 0)
+          break;
+        indices.push_back(def->getOperand(0));
+      }
+      if (indices.back() == rows)
+        return true;
+    }
+    if (op && !isa<CachedAttentionOp>(op))
+      llvm::append_range(work, op->getOperands());
+  }
+  return false;
+}
+
+static void addStepCosts(func::FuncOp step, ModelCosts &costs) {
+  Value rows = step.getNumArguments() > 3 ? step.getArgument(3) : Value();
+  step.walk([&](LinearOp linear) {
+    RankedTensorType weight = linear.getWeight().getType();
+    int64_t flops =
+        2 * weight.getDimSize(1) * linear.getType().getShape().back();
+    (rows && followsRows(linear, rows) ? costs.flopsOfRow
+                                       : costs.flopsOfToken) += flops;
+  });
+}
+
+static void addLimits(ModuleOp module, ModelCosts &costs) {
+  auto lm = module->getAttrOfType<DictionaryAttr>("nju.lm");
+  if (!lm)
+    return;
+  costs.languageModel = true;
+  auto number = [](DictionaryAttr from, StringRef name) -> int64_t {
+    auto attr = from.getAs<IntegerAttr>(name);
+    return attr ? attr.getInt() : 0;
+  };
+  costs.maxTokens = number(lm, "max_tokens");
+  costs.maxSequences = number(lm, "max_sequences");
+  costs.maxBatchTokens = number(lm, "max_batch_tokens");
+  if (auto cache = lm.getAs<ArrayAttr>("cache"))
+    for (auto layer : cache.getAsRange<DictionaryAttr>())
+      costs.cacheBytesOfToken += 2 * number(layer, "heads") *
+                                 number(layer, "head_dim") *
+                                 static_cast<int64_t>(sizeof(float));
+}
+
+ModelCosts nju::computeCosts(ModuleOp module) {
+  ModelCosts costs;
+  addLimits(module, costs);
+  SymbolTable symbols(module);
+  llvm::DenseSet<Operation *> counted;
+  module.walk([&](ParamRefOp ref) {
+    auto param = symbols.lookup<ParamOp>(ref.getParam());
+    if (!param || !counted.insert(param).second)
+      return;
+    int64_t bytes = getWeightBytes(cast<RankedTensorType>(param.getType()));
+    std::string kind = kindOfUse(param, ref);
+    costs.weightBytes[kind] += bytes;
+    costs.weightTotal += bytes;
+    if (auto file = dyn_cast<FileDataAttr>(param.getData()))
+      costs.parameters += file.getType().getNumElements();
+    // A token reads one row of an embedding or a table.
+    if (kind == "embeddings" || kind == "tables")
+      bytes /= std::max<int64_t>(
+          1, cast<RankedTensorType>(param.getType()).getDimSize(0));
+    costs.decodeBytes += bytes;
+  });
+  module.walk([&](Operation *op) {
+    if (isa<RMSNormOp, LayerNormOp, RopeOp, AttentionOp, CachedAttentionOp,
+            SwiGLUOp, GeluOp, SiluOp, LinearOp, MatMulOp>(op))
+      ++costs.ops[op->getName().stripDialect().str()];
+  });
+  if (auto step = module.lookupSymbol<func::FuncOp>("step"))
+    addStepCosts(step, costs);
+  return costs;
+}
+
+LoweredCosts nju::readLoweredCosts(ModuleOp module) {
+  LoweredCosts costs;
+  auto number = [&](StringRef name) -> int64_t {
+    auto attr = module->getAttrOfType<IntegerAttr>(name);
+    return attr ? attr.getInt() : 0;
+  };
+  costs.arenaBytes = number("nju.arena_bytes");
+  costs.arenaLowerBound = number("nju.arena_lower_bound");
+  for (StringRef name : {"step", "main"})
+    if (auto function = module.lookupSymbol<func::FuncOp>(name))
+      function.walk([&](func::CallOp) { ++costs.launches; });
+  module.walk([&](func::FuncOp function) {
+    costs.kernels += function.isPrivate() && !function.isDeclaration();
+  });
+  return costs;
+}
+
+namespace {
+/// Prints aligned lines.
+struct Lines {
+  llvm::raw_ostream &os;
+  llvm::raw_ostream &line(StringRef label) {
+    return os << label
+              << std::string(std::max<int>(1, kLabelWidth - static_cast<int>(
+                                                                label.size())),
+                             ' ');
+  }
+};
+} // namespace
+
+/// One floor: bytes over bandwidth or operations over rate, and which binds.
+static void printFloor(Lines lines, StringRef label, int64_t tokens,
+                       double bytes, double flops, const HostRates &host) {
+  double memory = bytes / host.bytesPerSecond;
+  double compute = flops / host.flopsPerSecond;
+  double seconds = std::max(memory, compute);
+  if (seconds <= 0)
+    return;
+  lines.line(label) << formatBytes(bytes) << " read, "
+                    << llvm::format("%.3g", flops / 1e9) << " GFLOP: at least "
+                    << llvm::format("%.3g ms (%s), %.4g tokens/s\n",
+                                    seconds * 1e3,
+                                    memory > compute ? "memory" : "arithmetic",
+                                    tokens / seconds);
+}
+
+static void printMemory(Lines lines, const ModelCosts &costs,
+                        const LoweredCosts &lowered) {
+  lines.line("weights") << formatBytes(costs.weightTotal) << ", "
+                        << costs.parameters << " parameters\n";
+  for (const auto &[kind, bytes] : costs.weightBytes)
+    lines.line("  " + kind) << formatBytes(bytes) << "\n";
+  if (!costs.languageModel)
+    return;
+  int64_t sequence = costs.cacheBytesOfToken * costs.maxTokens;
+  lines.line("key/value cache")
+      << formatBytes(costs.cacheBytesOfToken) << " a token, "
+      << formatBytes(sequence) << " a sequence of " << costs.maxTokens
+      << " tokens, at most " << formatBytes(sequence * costs.maxSequences)
+      << " for " << costs.maxSequences << "\n";
+  lines.line("scratch arena")
+      << formatBytes(lowered.arenaBytes) << " (lower bound "
+      << formatBytes(lowered.arenaLowerBound) << ") for "
+      << costs.maxBatchTokens << " tokens a step\n";
+}
+
+void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
+                      llvm::raw_ostream &os) {
+  Lines lines{os};
+  lines.line("kind") << (costs.languageModel ? "causal language model (step)\n"
+                                             : "graph (run)\n");
+  auto &structure = lines.line("structure");
+  bool first = true;
+  for (const auto &[name, count] : costs.ops) {
+    structure << (first ? "" : ", ") << count << " " << name;
+    first = false;
+  }
+  structure << "\n";
+  printMemory(lines, costs, lowered);
+  lines.line("launches") << lowered.launches << " of " << lowered.kernels
+                         << " kernels\n";
+  if (!costs.languageModel)
+    return;
+  HostRates host = measureHostRates();
+  lines.line("this machine")
+      << host.threads << " threads, "
+      << llvm::format("%.1f GB/s read, %.0f GFLOP/s f32 (measured now)\n",
+                      host.bytesPerSecond / 1e9, host.flopsPerSecond / 1e9);
+  double flops = costs.flopsOfToken + costs.flopsOfRow;
+  printFloor(lines, "floor of decode", 1, costs.decodeBytes, flops, host);
+  int64_t tokens = std::min<int64_t>(512, costs.maxTokens);
+  printFloor(lines, "floor of prefill " + std::to_string(tokens), tokens,
+             costs.decodeBytes,
+             double(costs.flopsOfToken) * tokens + costs.flopsOfRow, host);
+}

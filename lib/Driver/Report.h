@@ -1,0 +1,54 @@
+//===- Report.h - What a compiled model costs -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_DRIVER_REPORT_H
+#define NJU_DRIVER_REPORT_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/Support/raw_ostream.h"
+#include <map>
+#include <optional>
+#include <string>
+
+namespace nju {
+
+/// Numbers of a module in the nju dialect after packing. Bytes are those of the
+/// weight file; a multiply-add counts as two operations.
+struct ModelCosts {
+  bool languageModel = false;
+  int64_t parameters = 0; ///< Number of weight elements, tables not counted.
+  std::map<std::string, int64_t> weightBytes; ///< By kind of use.
+  int64_t weightTotal = 0;
+  int64_t decodeBytes = 0;  ///< Weight bytes that one token reads.
+  int64_t flopsOfToken = 0; ///< Matrix products, each token.
+  int64_t flopsOfRow = 0;   ///< Further ones for a token whose logits count.
+  int64_t cacheBytesOfToken = 0;
+  int64_t maxTokens = 0, maxSequences = 0, maxBatchTokens = 0;
+  std::map<std::string, int64_t> ops; ///< Structure ops by name.
+};
+
+ModelCosts computeCosts(mlir::ModuleOp module);
+
+/// What is known after lowering.
+struct LoweredCosts {
+  int64_t arenaBytes = 0;
+  int64_t arenaLowerBound = 0;
+  int64_t launches = 0; ///< Kernel launches of a step.
+  int64_t kernels = 0;  ///< Different kernels.
+};
+
+/// Reads the attributes and launches of a lowered module.
+LoweredCosts readLoweredCosts(mlir::ModuleOp module);
+
+/// Prints the report; measures this machine for the floor times.
+void printReport(const ModelCosts &costs, const LoweredCosts &lowered,
+                 llvm::raw_ostream &os);
+
+} // namespace nju
+
+#endif // NJU_DRIVER_REPORT_H
