@@ -85,6 +85,8 @@ Status AddedTokenMatcher::add(AddedToken token) {
 
 const AddedToken *AddedTokenMatcher::longestAt(std::string_view text,
                                                size_t position) const {
+  if (!begins[static_cast<unsigned char>(text[position])])
+    return nullptr;
   const AddedToken *longest = nullptr;
   uint32_t node = 0;
   for (size_t i = position; i < text.size(); ++i) {
@@ -108,9 +110,7 @@ void AddedTokenMatcher::splitPiece(const Piece &piece, bool parseSpecial,
   };
   size_t done = 0;
   for (size_t i = 0; i < text.size();) {
-    const AddedToken *token = begins[static_cast<unsigned char>(text[i])]
-                                  ? longestAt(text, i)
-                                  : nullptr;
+    const AddedToken *token = longestAt(text, i);
     if (!token) {
       ++i;
       continue;

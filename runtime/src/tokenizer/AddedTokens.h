@@ -40,6 +40,9 @@ public:
   /// tokens are left as text unless `parseSpecial`.
   void split(std::vector<Piece> &pieces, bool parseSpecial) const;
 
+  /// The longest token that begins at `position`; null if none does.
+  const AddedToken *longestAt(std::string_view text, size_t position) const;
+
 private:
   struct Node {
     std::map<unsigned char, uint32_t> children;
@@ -48,7 +51,6 @@ private:
 
   void splitPiece(const Piece &piece, bool parseSpecial,
                   std::vector<Piece> &result) const;
-  const AddedToken *longestAt(std::string_view text, size_t position) const;
 
   std::vector<AddedToken> tokens;
   std::vector<Node> nodes{1};

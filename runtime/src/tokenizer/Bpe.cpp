@@ -7,7 +7,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "Model.h"
+#include "Normalizer.h"
 #include "Utf8.h"
+#include <deque>
 #include <numeric>
 
 namespace nju::tokenizer {
@@ -30,7 +32,7 @@ BpeModel::BpeModel(const Vocabulary &vocabulary, Options options)
     : vocabulary(vocabulary), options(std::move(options)),
       cutAtSpaces(this->options.prefix.empty() &&
                   this->options.suffix.empty() &&
-                  vocabulary.spaceOnlyBegins()) {}
+                  vocabulary.spaceOnlyBegins(spaceSymbol)) {}
 
 Status BpeModel::setMerges(const std::vector<StringPair> &pairs) {
   merges.reset(pairs.size());
@@ -98,6 +100,47 @@ Status BpeModel::symbolsOf(std::string_view word,
   return Status::success();
 }
 
+namespace {
+
+/// Merges words. They repeat: each is merged once and copied afterwards.
+class WordEncoder {
+public:
+  explicit WordEncoder(std::vector<int32_t> &tokens) : tokens(tokens) {}
+
+  /// `symbolsOf(word, symbols)` says of what a word consists, `lookup(left,
+  /// right)` what merges. `word` must stay where it is.
+  template <typename Symbols, typename Lookup>
+  Status encode(std::string_view word, Symbols &&symbolsOf, Lookup &&lookup) {
+    if (auto found = known.find(word); found != known.end()) {
+      for (size_t i = found->second.begin; i < found->second.end; ++i)
+        tokens.push_back(tokens[i]);
+      return Status::success();
+    }
+    size_t begin = tokens.size();
+    symbols.clear();
+    if (Status status = symbolsOf(word, symbols); !status.ok())
+      return status;
+    merger.run(symbols, lookup);
+    tokens.insert(tokens.end(), symbols.begin(), symbols.end());
+    if (word.size() <= longestKnown)
+      known.emplace(word, Span{begin, tokens.size()});
+    return Status::success();
+  }
+
+private:
+  struct Span {
+    size_t begin, end; ///< In the tokens.
+  };
+  static constexpr size_t longestKnown = 64;
+
+  std::vector<int32_t> &tokens;
+  std::unordered_map<std::string_view, Span> known;
+  std::vector<int32_t> symbols;
+  Merger merger;
+};
+
+/// Length of the first word of `text`: to before the first space that follows
+/// something else.
 size_t firstWord(std::string_view text, std::string_view space) {
   size_t position = 0;
   while (text.substr(position, space.size()) == space)
@@ -105,41 +148,17 @@ size_t firstWord(std::string_view text, std::string_view space) {
   return std::min(text.find(space, position), text.size());
 }
 
-/// Words repeat: each is merged once and copied afterwards.
-struct BpeModel::Cache {
-  struct Span {
-    size_t begin, end; ///< In the tokens.
-  };
-  static constexpr size_t longestWord = 64;
-
-  std::unordered_map<std::string_view, Span> known;
-  std::vector<int32_t> symbols;
-  Merger merger;
-};
-
-Status BpeModel::encodeWord(std::string_view word, Cache &cache,
-                            std::vector<int32_t> &tokens) const {
-  if (auto found = cache.known.find(word); found != cache.known.end()) {
-    for (size_t i = found->second.begin; i < found->second.end; ++i)
-      tokens.push_back(tokens[i]);
-    return Status::success();
-  }
-  size_t begin = tokens.size();
-  cache.symbols.clear();
-  if (Status status = symbolsOf(word, cache.symbols); !status.ok())
-    return status;
-  cache.merger.run(cache.symbols, [this](int32_t left, int32_t right) {
-    return merges.find(left, right);
-  });
-  tokens.insert(tokens.end(), cache.symbols.begin(), cache.symbols.end());
-  if (word.size() <= Cache::longestWord)
-    cache.known.emplace(word, Cache::Span{begin, tokens.size()});
-  return Status::success();
-}
+} // namespace
 
 Status BpeModel::encode(const std::vector<Piece> &pieces,
                         std::vector<int32_t> &tokens) const {
-  Cache cache;
+  WordEncoder encoder(tokens);
+  auto symbols = [this](std::string_view word, std::vector<int32_t> &out) {
+    return symbolsOf(word, out);
+  };
+  auto lookup = [this](int32_t left, int32_t right) {
+    return merges.find(left, right);
+  };
   for (const Piece &piece : pieces) {
     int32_t token = piece.token;
     if (token < 0 && options.ignoreMerges)
@@ -151,7 +170,7 @@ Status BpeModel::encode(const std::vector<Piece> &pieces,
     std::string_view rest = piece.text;
     while (!rest.empty()) {
       size_t size = cutAtSpaces ? firstWord(rest, spaceSymbol) : rest.size();
-      Status status = encodeWord(rest.substr(0, size), cache, tokens);
+      Status status = encoder.encode(rest.substr(0, size), symbols, lookup);
       if (!status.ok())
         return status;
       rest.remove_prefix(size);
@@ -173,8 +192,9 @@ Status WordLevelModel::encode(const std::vector<Piece> &pieces,
 }
 
 ScoreBpeModel::ScoreBpeModel(const Vocabulary &vocabulary,
-                             const std::vector<float> &scores)
-    : vocabulary(vocabulary), ranks(scores.size()) {
+                             const std::vector<float> &scores, Options options)
+    : vocabulary(vocabulary), options(std::move(options)), ranks(scores.size()),
+      cutAtSpaces(vocabulary.spaceOnlyBegins(this->options.space)) {
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t(0));
   std::sort(order.begin(), order.end(),
@@ -190,6 +210,11 @@ ScoreBpeModel::ScoreBpeModel(const Vocabulary &vocabulary,
 Status ScoreBpeModel::symbolsOf(std::string_view text,
                                 std::vector<int32_t> &symbols) const {
   for (size_t i = 0; i < text.size();) {
+    if (const AddedToken *whole = options.whole.longestAt(text, i)) {
+      symbols.push_back(whole->id);
+      i += whole->content.size();
+      continue;
+    }
     size_t length = decodeCharacter(text, i).length;
     std::string_view symbol = text.substr(i, length);
     i += length;
@@ -210,8 +235,11 @@ Status ScoreBpeModel::symbolsOf(std::string_view text,
 
 Status ScoreBpeModel::encode(const std::vector<Piece> &pieces,
                              std::vector<int32_t> &tokens) const {
-  Merger merger;
+  WordEncoder encoder(tokens);
   std::string joined;
+  auto symbols = [this](std::string_view word, std::vector<int32_t> &out) {
+    return symbolsOf(word, out);
+  };
   auto lookup = [&](int32_t left, int32_t right) -> std::optional<Merge> {
     if (vocabulary.kind(left) != TokenKind::Normal ||
         vocabulary.kind(right) != TokenKind::Normal)
@@ -222,17 +250,23 @@ Status ScoreBpeModel::encode(const std::vector<Piece> &pieces,
       return std::nullopt;
     return Merge{ranks[token], token};
   };
-  std::vector<int32_t> symbols;
+  // The encoder refers to the words, so every text stays until the end.
+  std::deque<std::string> texts;
   for (const Piece &piece : pieces) {
     if (piece.token >= 0) {
       tokens.push_back(piece.token);
       continue;
     }
-    symbols.clear();
-    if (Status status = symbolsOf(" " + piece.text, symbols); !status.ok())
-      return status;
-    merger.run(symbols, lookup);
-    tokens.insert(tokens.end(), symbols.begin(), symbols.end());
+    texts.push_back(options.addPrefix ? options.space : std::string());
+    texts.back() += replaceAll(piece.text, " ", options.space);
+    std::string_view rest = texts.back();
+    while (!rest.empty()) {
+      size_t size = cutAtSpaces ? firstWord(rest, options.space) : rest.size();
+      Status status = encoder.encode(rest.substr(0, size), symbols, lookup);
+      if (!status.ok())
+        return status;
+      rest.remove_prefix(size);
+    }
   }
   return Status::success();
 }

@@ -103,7 +103,8 @@ PartsResult loadLlama2c(std::string_view bytes) {
                                " tokens, expected unknown, begin and end of "
                                "text and more"};
   parts->vocabulary.index();
-  parts->model = std::make_unique<ScoreBpeModel>(parts->vocabulary, scores);
+  parts->model = std::make_unique<ScoreBpeModel>(parts->vocabulary, scores,
+                                                 ScoreBpeModel::Options());
   parts->bos = 1;
   parts->eos = {2};
   parts->prefix = {1};

@@ -9,8 +9,8 @@
 #ifndef NJU_RUNTIME_TOKENIZER_MODEL_H
 #define NJU_RUNTIME_TOKENIZER_MODEL_H
 
+#include "AddedTokens.h"
 #include "Merge.h"
-#include "PreTokenizer.h"
 #include "Vocabulary.h"
 
 namespace nju::tokenizer {
@@ -26,10 +26,6 @@ public:
   virtual Status encode(const std::vector<Piece> &pieces,
                         std::vector<int32_t> &tokens) const = 0;
 };
-
-/// Length of the first word of `text`: to before the first space symbol that
-/// follows something else.
-size_t firstWord(std::string_view text, std::string_view space);
 
 /// Byte pair encoding by ranked merges, as tokenizer.json and GPT-2's pair of
 /// files describe it.
@@ -56,10 +52,6 @@ public:
                 std::vector<int32_t> &tokens) const override;
 
 private:
-  struct Cache;
-
-  Status encodeWord(std::string_view word, Cache &cache,
-                    std::vector<int32_t> &tokens) const;
   Status symbolsOf(std::string_view word, std::vector<int32_t> &symbols) const;
   bool appendBytes(std::string_view text, std::vector<int32_t> &symbols) const;
 
@@ -85,13 +77,21 @@ private:
   int32_t unknown;
 };
 
-/// Byte pair encoding by scores, as llama2.c does it on its tokenizer.bin: of
-/// all neighbours whose joined text is a token, the one of the highest score
-/// merges. A space goes before the text.
+/// Byte pair encoding by scores, as sentencepiece trains it and llama2.c uses
+/// it: of all neighbours whose joined text is a token, the one of the highest
+/// score merges.
 class ScoreBpeModel : public Model {
 public:
+  struct Options {
+    std::string space = " "; ///< How tokens write a space.
+    bool addPrefix = true;   ///< A space goes before the text.
+    /// Texts that are always one token, whatever merges there are.
+    AddedTokenMatcher whole = {};
+  };
+
   /// One score a token. `vocabulary` must outlive the model.
-  ScoreBpeModel(const Vocabulary &vocabulary, const std::vector<float> &scores);
+  ScoreBpeModel(const Vocabulary &vocabulary, const std::vector<float> &scores,
+                Options options);
 
   Status encode(const std::vector<Piece> &pieces,
                 std::vector<int32_t> &tokens) const override;
@@ -100,7 +100,9 @@ private:
   Status symbolsOf(std::string_view text, std::vector<int32_t> &symbols) const;
 
   const Vocabulary &vocabulary;
+  Options options;
   std::vector<uint32_t> ranks; ///< 0 is the highest score.
+  bool cutAtSpaces;
 };
 
 } // namespace nju::tokenizer

@@ -8,6 +8,7 @@
 
 #include "Parts.h"
 #include "SentencePieceProto.h"
+#include "Utf8.h"
 #include <sentencepiece_processor.h>
 
 // The library prints its errors; we return them. This function is exported by
@@ -20,11 +21,14 @@ namespace nju::tokenizer {
 
 namespace {
 
-class SentencePieceModel : public Model {
+/// Any model, by way of the library.
+class LibraryModel : public Model {
 public:
   Status load(std::string_view bytes) {
     constexpr int fatalOnly = 3;
-    sentencepiece::logging::SetMinLogLevel(fatalOnly);
+    static const bool quiet =
+        (sentencepiece::logging::SetMinLogLevel(fatalOnly), true);
+    static_cast<void>(quiet);
     auto status =
         processor.LoadFromSerializedProto({bytes.data(), bytes.size()});
     if (status.ok())
@@ -36,95 +40,25 @@ public:
 
   Status encode(const std::vector<Piece> &pieces,
                 std::vector<int32_t> &tokens) const override {
-    Cache cache;
+    std::vector<int> ids;
     for (const Piece &piece : pieces) {
       if (piece.token >= 0) {
         tokens.push_back(piece.token);
         continue;
       }
-      Status status = cutAtSpaces ? encodeWords(piece.text, cache, tokens)
-                                  : encodeWord(piece.text, cache, tokens);
-      if (!status.ok())
-        return status;
-    }
-    return Status::success();
-  }
-
-  /// Whether a text may be encoded word by word, which is several times faster:
-  /// the library's own space before the word stands for the one in the text.
-  /// Set after loading.
-  bool cutAtSpaces = false;
-  int32_t space = -1; ///< The token of a space.
-
-  sentencepiece::SentencePieceProcessor processor;
-
-private:
-  struct Cache {
-    static constexpr size_t longestWord = 64;
-    std::unordered_map<std::string_view, std::vector<int>> known;
-    std::vector<int> ids;
-  };
-
-  Status encodeWords(std::string_view text, Cache &cache,
-                     std::vector<int32_t> &tokens) const {
-    for (bool first = true; !text.empty(); first = false) {
-      size_t size = wordSize(text);
-      // The library puts a space before each word; this one has it already. It
-      // puts none before nothing, as at a space that ends the text.
-      std::string_view word =
-          text.substr(first ? 0 : 1, size - (first ? 0 : 1));
-      if (word.empty())
-        tokens.push_back(space);
-      else if (Status status = encodeWord(word, cache, tokens); !status.ok())
-        return status;
-      text.remove_prefix(size);
-    }
-    return Status::success();
-  }
-
-  /// To before the first space that follows neither a space nor its symbol.
-  static size_t wordSize(std::string_view text) {
-    for (size_t size = firstWord(text, " ");;) {
-      std::string_view word = text.substr(0, size);
-      if (size == text.size() || word.size() < spaceSymbol.size() ||
-          word.substr(size - spaceSymbol.size()) != spaceSymbol)
-        return size;
-      size += firstWord(text.substr(size), " ");
-    }
-  }
-
-  Status encodeWord(std::string_view word, Cache &cache,
-                    std::vector<int32_t> &tokens) const {
-    auto found = cache.known.find(word);
-    const std::vector<int> *ids = &cache.ids;
-    if (found != cache.known.end()) {
-      ids = &found->second;
-    } else {
-      auto status = processor.Encode({word.data(), word.size()}, &cache.ids);
+      auto status =
+          processor.Encode({piece.text.data(), piece.text.size()}, &ids);
       if (!status.ok())
         return {NJU_INTERNAL, std::string("sentencepiece cannot encode: ") +
                                   status.error_message()};
-      if (word.size() <= Cache::longestWord)
-        cache.known.emplace(word, cache.ids);
+      tokens.insert(tokens.end(), ids.begin(), ids.end());
     }
-    tokens.insert(tokens.end(), ids->begin(), ids->end());
     return Status::success();
   }
-};
 
-/// Whether no token, user-defined text or normalization reaches over the
-/// beginning of a word, so that words are encoded alike alone and in a text.
-bool wordsAreIndependent(const SentencePieceProto &model,
-                         const Vocabulary &vocabulary) {
-  for (const SentencePieceProto::Piece &piece : model.pieces)
-    if (piece.type == SentencePieceProto::Type::UserDefined &&
-        (piece.text.find(' ') != std::string_view::npos ||
-         piece.text.find(spaceSymbol) != std::string_view::npos))
-      return false;
-  return model.addDummyPrefix && !model.removeExtraWhitespace &&
-         !model.whitespaceAsSuffix && model.escapeWhitespace &&
-         model.characterMap.empty() && vocabulary.spaceOnlyBegins();
-}
+private:
+  sentencepiece::SentencePieceProcessor processor;
+};
 
 TokenKind kindOf(SentencePieceProto::Type type) {
   switch (type) {
@@ -163,6 +97,90 @@ Status addPieces(const SentencePieceProto &model, Parts &parts) {
   return Status::success();
 }
 
+/// Whether each character of the pieces is a piece, so that merging may begin
+/// with them.
+bool charactersArePieces(const Vocabulary &vocabulary) {
+  for (int32_t id = 0; id < vocabulary.size(); ++id) {
+    std::string_view text = vocabulary.text(id);
+    if (vocabulary.kind(id) != TokenKind::Normal)
+      continue;
+    for (size_t i = 0; i < text.size();) {
+      size_t length = decodeCharacter(text, i).length;
+      int32_t token = vocabulary.find(text.substr(i, length));
+      if (token < 0 || vocabulary.kind(token) != TokenKind::Normal)
+        return false;
+      i += length;
+    }
+  }
+  return true;
+}
+
+/// Whether the model is byte pair encoding without normalization, as those of
+/// language models are. Our own merging is several times as fast as the
+/// library's. Above all it works in a program that uses protocol buffers: the
+/// library exports its own old copy of them and fails beside another one.
+bool isPlainBpe(const SentencePieceProto &model, const Vocabulary &vocabulary) {
+  using Type = SentencePieceProto::Type;
+  size_t unknown = 0;
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const SentencePieceProto::Piece &piece = model.pieces[i];
+    unknown += piece.type == Type::Unknown;
+    bool spaced = piece.type == Type::UserDefined &&
+                  piece.text.find(' ') != std::string_view::npos;
+    bool unique = vocabulary.find(piece.text) == static_cast<int32_t>(i);
+    if (spaced || !unique || piece.type == Type::Unused)
+      return false;
+  }
+  for (int byte = 0; byte < 256; ++byte) {
+    int32_t token = vocabulary.byteToken(static_cast<uint8_t>(byte));
+    if (token < 0 || vocabulary.kind(token) != TokenKind::Byte)
+      return false;
+  }
+  return unknown == 1 && model.kind == SentencePieceProto::Kind::Bpe &&
+         model.byteFallback && model.characterMap.empty() &&
+         model.escapeWhitespace && !model.removeExtraWhitespace &&
+         !model.whitespaceAsSuffix && charactersArePieces(vocabulary);
+}
+
+Result<std::unique_ptr<Model>> makePlainBpe(const SentencePieceProto &model,
+                                            const Vocabulary &vocabulary) {
+  ScoreBpeModel::Options options;
+  options.space = std::string(spaceSymbol);
+  options.addPrefix = model.addDummyPrefix;
+  std::vector<float> scores;
+  for (const SentencePieceProto::Piece &piece : model.pieces) {
+    if (piece.type == SentencePieceProto::Type::UserDefined) {
+      AddedToken token;
+      token.id = static_cast<int32_t>(scores.size());
+      token.content = std::string(piece.text);
+      if (Status status = options.whole.add(std::move(token)); !status.ok())
+        return status;
+    }
+    scores.push_back(piece.score);
+  }
+  return std::unique_ptr<Model>(
+      std::make_unique<ScoreBpeModel>(vocabulary, scores, std::move(options)));
+}
+
+Result<std::unique_ptr<Model>> makeModel(std::string_view bytes,
+                                         const SentencePieceProto &proto,
+                                         const Vocabulary &vocabulary) {
+  if (isPlainBpe(proto, vocabulary))
+    return makePlainBpe(proto, vocabulary);
+  auto model = std::make_unique<LibraryModel>();
+  if (Status status = model->load(bytes); !status.ok())
+    return status;
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+/// The control piece with this name; -1 if there is none.
+int32_t findControl(std::string_view name, std::string_view usual,
+                    const Vocabulary &vocabulary) {
+  int32_t token = vocabulary.find(name.empty() ? usual : name);
+  bool control = token >= 0 && vocabulary.kind(token) == TokenKind::Control;
+  return control ? token : -1;
+}
+
 } // namespace
 
 PartsResult loadSentencePiece(std::string_view bytes) {
@@ -172,20 +190,19 @@ PartsResult loadSentencePiece(std::string_view bytes) {
   auto parts = std::make_unique<Parts>();
   if (Status status = addPieces(*proto, *parts); !status.ok())
     return status;
-  auto model = std::make_unique<SentencePieceModel>();
-  if (Status status = model->load(bytes); !status.ok())
-    return status;
+  Result<std::unique_ptr<Model>> model =
+      makeModel(bytes, *proto, parts->vocabulary);
+  if (!model.ok())
+    return model.status();
+  parts->model = std::move(*model);
 
-  model->cutAtSpaces = wordsAreIndependent(*proto, parts->vocabulary);
-  model->space = parts->vocabulary.find(spaceSymbol);
-
-  // Models with a begin token are trained with it; -1 says there is none.
-  parts->bos = model->processor.bos_id();
+  // Models with a begin token are trained with it.
+  parts->bos = findControl(proto->beginPiece, "<s>", parts->vocabulary);
   if (parts->bos >= 0)
     parts->prefix = {parts->bos};
-  if (int eos = model->processor.eos_id(); eos >= 0)
+  int32_t eos = findControl(proto->endPiece, "</s>", parts->vocabulary);
+  if (eos >= 0)
     parts->eos = parts->suffix = {eos};
-  parts->model = std::move(model);
 
   DecoderStep step{DecoderStep::Kind::SentencePiece};
   step.pattern = std::string(spaceSymbol);

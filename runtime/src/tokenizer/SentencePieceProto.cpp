@@ -149,6 +149,17 @@ Status readTrainerSpec(std::string_view message, size_t origin,
   Field field;
   while (!reader.atEnd()) {
     Status status = reader.next(field);
+    if (status.ok() && field.number == 3) {
+      if (field.wire != Wire::Varint || field.value < 1 || field.value > 4)
+        return wrongType("model_type");
+      model.kind = static_cast<SentencePieceProto::Kind>(field.value);
+    }
+    if (status.ok() && field.number == 35)
+      status = readBool(field, "byte_fallback", model.byteFallback);
+    if (status.ok() && field.number == 46)
+      status = readBytes(field, "bos_piece", model.beginPiece);
+    if (status.ok() && field.number == 47)
+      status = readBytes(field, "eos_piece", model.endPiece);
     if (status.ok() && field.number == 24)
       status = readBool(field, "treat_whitespace_as_suffix",
                         model.whitespaceAsSuffix);

@@ -40,7 +40,12 @@ struct SentencePieceProto {
     Type type = Type::Normal;
   };
 
+  enum class Kind { Unigram = 1, Bpe = 2, Word = 3, Character = 4 };
+
   std::vector<Piece> pieces;
+  Kind kind = Kind::Unigram;
+  bool byteFallback = false;
+  std::string_view beginPiece = "<s>", endPiece = "</s>";
   std::string_view unknownSurface = " \xE2\x81\x87 ";
   std::string_view characterMap;    ///< Of the normalizer.
   std::string_view denormalizerMap; ///< Of the denormalizer.

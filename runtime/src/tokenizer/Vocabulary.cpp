@@ -63,18 +63,18 @@ int32_t Vocabulary::find(std::string_view text) const {
   return found == ids.end() ? -1 : found->second;
 }
 
-bool Vocabulary::spaceOnlyBegins() const {
+bool Vocabulary::spaceOnlyBegins(std::string_view space) const {
   for (int32_t id = 0; id < size(); ++id) {
-    // Control and added tokens never take part in merges.
-    if (kinds[id] != TokenKind::Normal)
+    // The others never take part in merges.
+    if (kinds[id] != TokenKind::Normal && kinds[id] != TokenKind::Added)
       continue;
     std::string_view rest = tokens[id];
-    while (rest.substr(0, spaceSymbol.size()) == spaceSymbol)
-      rest.remove_prefix(spaceSymbol.size());
-    if (rest.find(spaceSymbol) != std::string_view::npos)
+    while (rest.substr(0, space.size()) == space)
+      rest.remove_prefix(space.size());
+    if (rest.find(space) != std::string_view::npos)
       return false;
   }
-  return find(spaceSymbol) >= 0;
+  return findInModel(space) >= 0;
 }
 
 int parseByteToken(std::string_view text) {

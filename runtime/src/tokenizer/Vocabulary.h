@@ -66,10 +66,10 @@ public:
     return id >= 0 && inModel[id] ? id : -1;
   }
 
-  /// Whether U+2581, the space of sentencepiece, is a token and stands nowhere
-  /// but at the beginning of tokens (or in runs of itself). Then no token, and
-  /// so no merge, reaches over the beginning of a word.
-  bool spaceOnlyBegins() const;
+  /// Whether `space` is a token and stands nowhere but at the beginning of
+  /// tokens (or in runs of itself). Then no token, and so no merge, reaches
+  /// over the beginning of a word.
+  bool spaceOnlyBegins(std::string_view space) const;
 
   /// Number of the token <0xXX> of a byte; -1 if there is none.
   int32_t byteToken(uint8_t byte) const { return byteTokens[byte]; }

@@ -41,6 +41,7 @@ std::vector<Sample> samples() {
       {"llama2.json", readFile(input("llama2.json"))},
       {"words.json", wordLevel({"?", "a"}).dump()},
       {"bpe.model", sentencePieceFile(helloPieces() + piece("<x>", 0, 4))},
+      {"unused.model", sentencePieceFile(helloPieces() + piece("wo", 0, 5))},
       {"unigram.model", sentencePieceFile(helloPieces(), unigram)},
       {"table.model", characterMapModel()},
       {"tokenizer.bin", llama2cWithBytes({{" ", -9}, {"a", -9}, {" a", -1}})},
