@@ -9,6 +9,7 @@
 #include "nju/Support/OutputFile.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Signals.h"
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -55,8 +56,20 @@ Error OutputFile::reserve(uint64_t size) {
   return Error::success();
 }
 
-Error OutputFile::write(const void *data, size_t size) {
-  const char *bytes = static_cast<const char *>(data);
+/// Size and alignment of direct writes; a multiple of every block size.
+static constexpr size_t kStagingBytes = size_t(4) << 20;
+static constexpr size_t kBlock = 4096;
+
+void OutputFile::bypassCache() {
+  int flags = ::fcntl(descriptor, F_GETFL);
+  if (flags < 0 || ::fcntl(descriptor, F_SETFL, flags | O_DIRECT) != 0)
+    return;
+  staging.reset(static_cast<char *>(std::aligned_alloc(kBlock, kStagingBytes)));
+  if (!staging)
+    ::fcntl(descriptor, F_SETFL, flags);
+}
+
+Error OutputFile::writeNow(const char *bytes, size_t size) {
   while (size > 0) {
     ssize_t written = ::write(descriptor, bytes, size);
     if (written < 0 && errno == EINTR)
@@ -69,7 +82,40 @@ Error OutputFile::write(const void *data, size_t size) {
   return Error::success();
 }
 
+/// Writes what is staged, and goes on through the cache.
+Error OutputFile::flush() {
+  if (!staging)
+    return Error::success();
+  size_t whole = staged / kBlock * kBlock;
+  if (Error error = writeNow(staging.get(), whole))
+    return error;
+  ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) & ~O_DIRECT);
+  std::unique_ptr<char, Free> rest = std::move(staging);
+  return writeNow(rest.get() + whole, staged - whole);
+}
+
+Error OutputFile::write(const void *data, size_t size) {
+  const char *bytes = static_cast<const char *>(data);
+  if (!staging)
+    return writeNow(bytes, size);
+  while (size > 0) {
+    size_t take = std::min(size, kStagingBytes - staged);
+    std::memcpy(staging.get() + staged, bytes, take);
+    staged += take;
+    bytes += take;
+    size -= take;
+    if (staged < kStagingBytes)
+      break;
+    if (Error error = writeNow(staging.get(), staged))
+      return error;
+    staged = 0;
+  }
+  return Error::success();
+}
+
 Error OutputFile::writeAt(uint64_t offset, const void *data, size_t size) {
+  if (Error error = flush())
+    return error;
   const char *bytes = static_cast<const char *>(data);
   while (size > 0) {
     ssize_t written = ::pwrite(descriptor, bytes, size, offset);
@@ -85,6 +131,8 @@ Error OutputFile::writeAt(uint64_t offset, const void *data, size_t size) {
 }
 
 Error OutputFile::commit() {
+  if (Error error = flush())
+    return error;
   // close() may report a failed write of a network file system.
   int closed = ::close(descriptor);
   descriptor = -1;

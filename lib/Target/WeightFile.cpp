@@ -32,6 +32,9 @@ static_assert(kWeightAlignment == NJU_ABI_ALIGNMENT);
 
 /// Bytes of a piece, as a guide.
 static constexpr int64_t kPieceBytes = int64_t(32) << 20;
+/// From this size on files bypass the page cache. Smaller ones are probably run
+/// at once and better found there.
+static constexpr int64_t kBypassBytes = int64_t(4) << 30;
 /// Stands for the hash until it is known.
 static constexpr llvm::StringLiteral kNoHash = "0000000000000000";
 
@@ -183,10 +186,13 @@ public:
       : file(file), thread([this] { run(); }) {}
   ~DataWriter() { finish(); }
 
-  /// An empty buffer to fill.
+  /// A buffer to fill, of any size; waits until there is one.
   Bytes takeBuffer() {
-    std::lock_guard<std::mutex> lock(mutex);
-    return std::move(spare);
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return !spare.empty(); });
+    Bytes buffer = std::move(spare.back());
+    spare.pop_back();
+    return buffer;
   }
   /// Queues a piece; waits until the one before is written.
   void put(Bytes piece) {
@@ -231,7 +237,7 @@ private:
       std::lock_guard<std::mutex> lock(mutex);
       if (error)
         failure = llvm::toString(std::move(error));
-      spare = std::move(piece);
+      spare.push_back(std::move(piece));
       full = false;
       changed.notify_all();
     }
@@ -240,7 +246,8 @@ private:
   OutputFile &file;
   std::mutex mutex;
   std::condition_variable changed;
-  Bytes next, spare;
+  Bytes next;
+  std::vector<Bytes> spare{2};
   bool full = false, stop = false;
   std::thread thread; // Last: it uses the others.
 };
@@ -291,8 +298,11 @@ void WeightWriter::put(Bytes piece) {
 }
 
 void WeightWriter::padTo(int64_t offset) {
-  if (offset > written)
-    put(Bytes(offset - written, 0));
+  if (offset <= written)
+    return;
+  Bytes zeros = writer.takeBuffer();
+  zeros.assign(offset - written, 0);
+  put(std::move(zeros));
 }
 
 static int64_t widthOf(Type type) {
@@ -435,6 +445,8 @@ FailureOr<WeightFileInfo> nju::writeWeightFile(ModuleOp module, StringRef path,
   int64_t bytes = getWeightFileBytes(module);
   if (llvm::Error error = (*file)->reserve(8 + length + bytes))
     return reportError(module, std::move(error));
+  if (bytes >= kBypassBytes)
+    (*file)->bypassCache();
   if (llvm::Error error = (*file)->write(&length, sizeof(length)))
     return reportError(module, std::move(error));
   if (llvm::Error error = (*file)->write(header))

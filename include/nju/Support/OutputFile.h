@@ -12,6 +12,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -38,6 +39,10 @@ public:
   /// Makes sure that there is room for `size` bytes, where the file system can:
   /// a full disk is known before the work is done.
   llvm::Error reserve(uint64_t size);
+  /// Lets what follows bypass the page cache, where the file system can: for
+  /// files of many gigabytes, which would push everything else out of it (and
+  /// whose copying is most of the time). To be called before the first write.
+  void bypassCache();
   /// Appends `size` bytes.
   llvm::Error write(const void *data, size_t size);
   llvm::Error write(llvm::StringRef text) {
@@ -53,9 +58,18 @@ private:
   OutputFile(llvm::StringRef path, llvm::StringRef temporary, int descriptor)
       : path(path), temporary(temporary), descriptor(descriptor) {}
   llvm::Error failure(llvm::StringRef doing, int error);
+  llvm::Error writeNow(const char *bytes, size_t size);
+  llvm::Error flush();
+
+  struct Free {
+    void operator()(char *data) const { std::free(data); }
+  };
 
   std::string path, temporary;
   int descriptor;
+  /// What waits to be written around the cache, which takes whole blocks.
+  std::unique_ptr<char, Free> staging;
+  size_t staged = 0;
 };
 
 /// Writes a whole small file.
