@@ -96,7 +96,8 @@ HostTensor HostTensor::fromFloats(Type elementType, ArrayRef<int64_t> shape,
 static LogicalResult fill(HostTensor &tensor, ArrayRef<char> raw) {
   int64_t size = tensor.getElementSize(), bytes = tensor.getNumBytes();
   if (static_cast<int64_t>(raw.size()) == bytes) {
-    std::memcpy(tensor.mutableBytes(), raw.data(), bytes);
+    if (bytes > 0) // An empty array may have no address.
+      std::memcpy(tensor.mutableBytes(), raw.data(), bytes);
     return success();
   }
   if (static_cast<int64_t>(raw.size()) != size)
