@@ -27,13 +27,13 @@ void nju::buildGraphPipeline(OpPassManager &manager,
   addCleanUp(manager);
   manager.addPass(createWidenFloats());
   addCleanUp(manager);
+  manager.addPass(createRecognize());
+  addCleanUp(manager);
   ToLMFormOptions form;
   form.maxTokens = options.maxTokens;
   form.maxSequences = options.maxSequences;
   form.maxBatchTokens = options.maxBatchTokens;
   manager.addPass(createToLMForm(form));
-  addCleanUp(manager);
-  manager.addPass(createRecognize());
   addCleanUp(manager);
   manager.addPass(createPackWeights());
   addCleanUp(manager);
