@@ -230,7 +230,6 @@ LogicalResult Compilation::writeWeights() {
 }
 
 LogicalResult Compilation::link() {
-  progress.begin("link");
   llvm::SmallString<128> object;
   if (std::error_code code =
           llvm::sys::fs::createTemporaryFile("nju", "o", object))
@@ -238,10 +237,11 @@ LogicalResult Compilation::link() {
   llvm::FileRemover remover(object);
   if (failed(emitMachineCode(CodeKind::Object, object)))
     return failure();
+  progress.begin("link");
   LinkOptions linking;
   linking.embedRuntime = options.linkStatic;
-  if (llvm::Error failed = linkSharedLibrary(
-          object, outputs.add(".so"), toIdentifier(signature->name), linking))
+  if (llvm::Error failed = linkSharedLibrary(object, outputs.add(".so"),
+                                             signature->name, linking))
     return fail(std::move(failed));
   return success();
 }

@@ -94,7 +94,10 @@ def listed(tokens: list[int]) -> str:
 def load(path: pathlib.Path) -> np.ndarray:
     if not path.exists():
         raise Difference(f"'{path}' was not written")
-    return np.load(path)
+    array = np.load(path)
+    if array.dtype == np.dtype("V2"):  # bf16, the upper half of f32
+        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return array
 
 
 def relative_error(what: str, actual: np.ndarray, expected: np.ndarray) -> float:

@@ -30,6 +30,22 @@ struct ReleaseTensor {
 using Outputs = std::vector<std::unique_ptr<DLManagedTensor, ReleaseTensor>>;
 } // namespace
 
+/// NumPy has no bf16 of its own: f32 arrays are rounded, to the nearest even.
+static void roundToBF16(NpyArray &array) {
+  size_t count = array.data.size() / sizeof(float);
+  std::vector<uint8_t> rounded(count * sizeof(uint16_t));
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    memcpy(&bits, array.data.data() + i * sizeof bits, sizeof bits);
+    bool isNaN = (bits & 0x7fffffff) > 0x7f800000;
+    uint32_t up = isNaN ? 0 : 0x7fff + ((bits >> 16) & 1);
+    auto half = static_cast<uint16_t>(((bits + up) >> 16) | (isNaN ? 0x40 : 0));
+    memcpy(rounded.data() + i * sizeof half, &half, sizeof half);
+  }
+  array.data = std::move(rounded);
+  array.type = {kDLBfloat, 16, 1};
+}
+
 /// Reads the files of `--input NAME=FILE` and puts them into the signature's
 /// order.
 static std::vector<NpyArray> readInputs(const std::vector<std::string> &inputs,
@@ -53,6 +69,9 @@ static std::vector<NpyArray> readInputs(const std::vector<std::string> &inputs,
       throw Failure("input '" + name + "' is missing: add --input " + name +
                     "=FILE.npy");
     arrays.push_back(readNpy(it->second));
+    DLDataType type = arrays.back().type;
+    if (entry["type"] == "bf16" && type.code == kDLFloat && type.bits == 32)
+      roundToBF16(arrays.back());
     files.erase(it);
   }
   if (!files.empty())
@@ -115,10 +134,12 @@ void nju::run::addRunCommand(CLI::App &app, Work &work) {
                    "folder for the outputs, one OUTPUT.npy each (default: the "
                    "present folder)")
       ->type_name("DIR");
-  command->footer("bf16 arrays have NumPy type V2 (two raw bytes).\n\n"
-                  "Example:\n"
-                  "  nju-run run model.so --input x=x.npy --input mask=m.npy "
-                  "--output-dir out");
+  command->footer(
+      "bf16 arrays have NumPy type V2 (two raw bytes); for a bf16 input an\n"
+      "f4 array does as well.\n\n"
+      "Example:\n"
+      "  nju-run run model.so --input x=x.npy --input mask=m.npy "
+      "--output-dir out");
   command->callback(
       [options, &work] { work = [options] { runGraph(*options); }; });
 }
