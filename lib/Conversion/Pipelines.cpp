@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "nju/Conversion/Pipelines.h"
+#include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Pass/PassOptions.h"
 #include "mlir/Pass/PassRegistry.h"
@@ -36,6 +37,7 @@ void nju::buildLoweringPipeline(OpPassManager &pm,
   expand.target = options.target;
   pm.addPass(createExpandLibraryOps(expand));
   pm.addPass(memref::createResolveShapedTypeResultDimsPass());
+  pm.addPass(createLowerAffinePass());
   addCleanup(pm);
 
   pm.addPass(createOutlineKernels());

@@ -8,6 +8,7 @@
 
 #include "GraphJIT.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Parser/Parser.h"
@@ -27,21 +28,49 @@ using namespace mlir;
 using namespace nju;
 using namespace nju::test;
 
-struct GraphJIT::Impl {
+namespace nju::test {
+
+/// A module from its text to machine code.
+struct Compilation {
   std::unique_ptr<MLIRContext> context;
   OwningOpRef<ModuleOp> source, lowered;
-  std::vector<Type> resultTypes;
   std::vector<uint8_t> weights;
+  int64_t arenaBytes = 0;
   std::unique_ptr<llvm::orc::LLJIT> jit;
-  nju_abi_run_function entry = nullptr;
+  void *entry = nullptr;
 
-  func::FuncOp main() { return source->lookupSymbol<func::FuncOp>("main"); }
+  void parse(const std::string &text);
   void placeWeights();
-  bool compile(llvm::StringRef targetName);
+  bool compile(llvm::StringRef targetName, llvm::StringRef entryName);
 };
 
+struct GraphJIT::Impl : Compilation {
+  std::vector<Type> resultTypes;
+
+  func::FuncOp main() { return source->lookupSymbol<func::FuncOp>("main"); }
+};
+
+struct StepJIT::Impl : Compilation {
+  std::vector<uint8_t> arena, cache;
+};
+
+} // namespace nju::test
+
+void Compilation::parse(const std::string &text) {
+  DialectRegistry registry;
+  registerTargetInterfaces(registry);
+  registerBufferizationModels(registry);
+  registry.insert<NJUDialect, exec::ExecDialect, func::FuncDialect,
+                  linalg::LinalgDialect, tensor::TensorDialect>();
+  context = std::make_unique<MLIRContext>(registry);
+  context->loadAllAvailableDialects();
+  source = parseSourceString<ModuleOp>(text, context.get());
+  if (!source)
+    ADD_FAILURE() << "the module does not parse:\n" << text;
+}
+
 /// Params of the tests are dense and have no layout.
-void GraphJIT::Impl::placeWeights() {
+void Compilation::placeWeights() {
   auto bytes =
       lowered->getOperation()->getAttrOfType<IntegerAttr>("nju.weights_bytes");
   weights.resize(bytes.getInt() + 64);
@@ -53,7 +82,8 @@ void GraphJIT::Impl::placeWeights() {
   }
 }
 
-bool GraphJIT::Impl::compile(llvm::StringRef targetName) {
+bool Compilation::compile(llvm::StringRef targetName,
+                          llvm::StringRef entryName) {
   PassManager passes(context.get());
   LoweringOptions options;
   options.target = targetName.str();
@@ -61,14 +91,19 @@ bool GraphJIT::Impl::compile(llvm::StringRef targetName) {
   if (failed(passes.run(*lowered)))
     return false;
   placeWeights();
+  if (auto bytes = lowered->getOperation()->getAttrOfType<IntegerAttr>(
+          "nju.arena_bytes"))
+    arenaBytes = bytes.getInt();
   if (failed(lowerToLLVM(*lowered)))
     return false;
+  // A model refers to its entry by the descriptor; we look it up.
+  lowered->lookupSymbol<LLVM::LLVMFuncOp>(entryName).setLinkage(
+      LLVM::Linkage::External);
   auto target = llvm::cantFail(CPUTarget::get(targetName));
   auto llvmContext = std::make_unique<llvm::LLVMContext>();
   auto code = translateToLLVMIR(*lowered, *llvmContext, target);
   if (!code)
     return false;
-  code->getFunction(kRunEntry)->setLinkage(llvm::GlobalValue::ExternalLinkage);
   auto builder = llvm::orc::JITTargetMachineBuilder(
       llvm::Triple("x86_64-unknown-linux-gnu"));
   builder.setCPU(target.getCPU().str());
@@ -77,29 +112,20 @@ bool GraphJIT::Impl::compile(llvm::StringRef targetName) {
                            .create());
   llvm::cantFail(jit->addIRModule(
       llvm::orc::ThreadSafeModule(std::move(code), std::move(llvmContext))));
-  auto symbol = jit->lookup(kRunEntry);
+  auto symbol = jit->lookup(entryName);
   if (!symbol) {
     ADD_FAILURE() << llvm::toString(symbol.takeError());
     return false;
   }
-  entry = symbol->toPtr<nju_abi_run_function>();
+  entry = symbol->toPtr<void *>();
   return true;
 }
 
 GraphJIT::GraphJIT(const std::string &text, const std::string &target)
     : impl(std::make_unique<Impl>()) {
-  DialectRegistry registry;
-  registerTargetInterfaces(registry);
-  registerBufferizationModels(registry);
-  registry.insert<NJUDialect, exec::ExecDialect, func::FuncDialect,
-                  linalg::LinalgDialect, tensor::TensorDialect>();
-  impl->context = std::make_unique<MLIRContext>(registry);
-  impl->context->loadAllAvailableDialects();
-  impl->source = parseSourceString<ModuleOp>(text, impl->context.get());
-  if (!impl->source) {
-    ADD_FAILURE() << "the graph does not parse:\n" << text;
+  impl->parse(text);
+  if (!impl->source)
     return;
-  }
   ShapeInference shapes;
   if (failed(shapes.inferFunction(impl->main()))) {
     ADD_FAILURE() << "no shapes for\n" << text;
@@ -107,7 +133,7 @@ GraphJIT::GraphJIT(const std::string &text, const std::string &target)
   }
   llvm::append_range(impl->resultTypes, impl->main().getResultTypes());
   impl->lowered = impl->source->clone();
-  if (!impl->compile(target))
+  if (!impl->compile(target, kRunEntry))
     ADD_FAILURE() << "cannot compile\n" << text;
 }
 
@@ -132,7 +158,7 @@ std::vector<HostTensor> GraphJIT::run(const std::vector<HostTensor> &inputs,
   }
   nju_abi_run_args args = {ins.data(), outs.data(), impl->weights.data(),
                            threads};
-  EXPECT_EQ(impl->entry(&args), 0);
+  EXPECT_EQ(reinterpret_cast<nju_abi_run_function>(impl->entry)(&args), 0);
   std::vector<HostTensor> results;
   for (auto [tensor, type] : llvm::zip(outs, impl->resultTypes)) {
     auto tensorType = cast<RankedTensorType>(type);
@@ -162,4 +188,64 @@ GraphJIT::evaluate(const std::vector<HostTensor> &inputs) {
     results.push_back(*tensor);
   }
   return results;
+}
+
+StepJIT::StepJIT(const std::string &text, int64_t maxSequences,
+                 int64_t cacheTokens, const std::string &target)
+    : impl(std::make_unique<Impl>()), maxSequences(maxSequences),
+      cacheTokens(cacheTokens) {
+  impl->parse(text);
+  if (!impl->source)
+    return;
+  impl->lowered = impl->source->clone();
+  if (!impl->compile(target, kStepEntry)) {
+    ADD_FAILURE() << "cannot compile\n" << text;
+    return;
+  }
+  auto lm =
+      impl->source->getOperation()->getAttrOfType<DictionaryAttr>("nju.lm");
+  vocabulary = lm.getAs<IntegerAttr>("vocabulary").getInt();
+  int64_t perToken = 0;
+  for (auto layer : lm.getAs<ArrayAttr>("cache").getAsRange<DictionaryAttr>())
+    perToken += layer.getAs<IntegerAttr>("heads").getInt() *
+                layer.getAs<IntegerAttr>("head_dim").getInt() * 2 * 4;
+  impl->cache.resize(perToken * maxSequences * cacheTokens);
+  impl->arena.resize(impl->arenaBytes + 64);
+}
+
+StepJIT::~StepJIT() = default;
+
+bool StepJIT::isUsable() const { return impl->entry; }
+
+static uint8_t *aligned(std::vector<uint8_t> &bytes) {
+  return reinterpret_cast<uint8_t *>(
+      llvm::alignTo(reinterpret_cast<uintptr_t>(bytes.data()), 64));
+}
+
+std::vector<float> StepJIT::step(const std::vector<int32_t> &tokens,
+                                 const std::vector<int32_t> &positions,
+                                 const std::vector<int32_t> &sequences,
+                                 const std::vector<int32_t> &rows,
+                                 int64_t threads) {
+  std::vector<float> logits(rows.size() * vocabulary + 1, 7.5f);
+  // What the last step left must not matter.
+  llvm::fill(impl->arena, 0xff);
+  nju_abi_step_args args = {};
+  args.num_tokens = tokens.size();
+  args.num_rows = rows.size();
+  args.tokens = tokens.data();
+  args.positions = positions.data();
+  args.sequences = sequences.data();
+  args.rows = rows.data();
+  args.logits = logits.data();
+  args.weights = impl->weights.data();
+  args.cache = impl->cache.data();
+  args.arena = aligned(impl->arena);
+  args.max_sequences = maxSequences;
+  args.cache_tokens = cacheTokens;
+  args.num_threads = threads;
+  EXPECT_EQ(reinterpret_cast<nju_abi_step_function>(impl->entry)(&args), 0);
+  EXPECT_EQ(logits.back(), 7.5f) << "the step wrote behind the logits";
+  logits.pop_back();
+  return logits;
 }

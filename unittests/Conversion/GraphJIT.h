@@ -45,6 +45,26 @@ private:
   std::unique_ptr<Impl> impl;
 };
 
+/// A module with `@step` in LM form, compiled; with a key/value cache.
+class StepJIT {
+public:
+  StepJIT(const std::string &text, int64_t maxSequences, int64_t cacheTokens,
+          const std::string &target = "host");
+  ~StepJIT();
+
+  bool isUsable() const;
+  /// Logits of the tokens `rows`.
+  std::vector<float> step(const std::vector<int32_t> &tokens,
+                          const std::vector<int32_t> &positions,
+                          const std::vector<int32_t> &sequences,
+                          const std::vector<int32_t> &rows, int64_t threads);
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+  int64_t maxSequences, cacheTokens, vocabulary = 0;
+};
+
 } // namespace nju::test
 
 #endif // NJU_UNITTESTS_CONVERSION_GRAPHJIT_H

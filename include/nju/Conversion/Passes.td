@@ -139,8 +139,6 @@ def OutlineKernels : Pass<"exec-outline-kernels", "::mlir::ModuleOp"> {
     `exec.launch @kernel_0 ins(%x) outs(%y)`.
   }];
   let dependentDialects = ["::mlir::linalg::LinalgDialect", "::nju::exec::ExecDialect"];
-  let statistics = [Statistic<"numLaunches", "launches", "Launches made">,
-                    Statistic<"numKernels", "kernels", "Different kernels">];
 }
 
 def ConvertKernelsToVector : Pass<"convert-kernels-to-vector", "::mlir::ModuleOp"> {
@@ -178,14 +176,12 @@ def PlanMemory : Pass<"exec-plan-memory", "::mlir::ModuleOp"> {
     In `@step` every allocation becomes a view of the arena at a constant offset
     that is right for `max_batch_tokens` of the module's `nju.lm`; buffers that
     are not alive at the same time share memory. The module gets
-    `nju.arena_bytes`. In other functions a buffer is freed after its last use.
+    `nju.arena_bytes`, and with `nju.arena_lower_bound` the most bytes that are
+    alive at once: no plan needs less. In other functions a buffer is freed after its last use.
     A size in `@step` that the number of tokens does not bound is an error.
     The ops of a function must be in one block.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
-  let statistics = [Statistic<"arenaBytes", "arena-bytes", "Bytes of the arena">,
-                    Statistic<"lowerBoundBytes", "lower-bound-bytes",
-                              "Most bytes alive at once">];
 }
 
 def VerifyNoAlloc : Pass<"exec-verify-no-alloc", "::mlir::ModuleOp"> {
@@ -209,7 +205,6 @@ def LowerLaunches : Pass<"exec-lower-launches", "::mlir::ModuleOp"> {
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::omp::OpenMPDialect"];
-  let statistics = [Statistic<"numBarriers", "barriers", "Barriers in @step">];
 }
 
 #endif // NJU_CONVERSION_PASSES

@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Bufferization/Transforms/OneShotAnalysis.h"
 #include "mlir/Dialect/Bufferization/Transforms/OneShotModuleBufferize.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "nju/Conversion/Passes.h"
@@ -22,6 +23,21 @@ namespace nju {
 #define GEN_PASS_DEF_FINALIZESIGNATURE
 #include "nju/Conversion/Passes.h.inc"
 
+/// Reductions that share a filled tensor as start value would have it copied;
+/// each gets a fill of its own, which its kernel takes along.
+static void separateFills(ModuleOp module) {
+  llvm::SmallVector<linalg::FillOp> fills;
+  module.walk([&](linalg::FillOp fill) { fills.push_back(fill); });
+  for (linalg::FillOp fill : fills) {
+    if (fill->use_empty())
+      continue;
+    OpBuilder b(fill);
+    for (OpOperand &use : llvm::make_early_inc_range(
+             llvm::drop_begin(fill->getResult(0).getUses())))
+      use.set(b.clone(*fill)->getResult(0));
+  }
+}
+
 namespace {
 struct Bufferize : impl::BufferizeBase<Bufferize> {
   using BufferizeBase::BufferizeBase;
@@ -33,6 +49,7 @@ struct Bufferize : impl::BufferizeBase<Bufferize> {
     for (auto function : module.getOps<func::FuncOp>())
       for (unsigned i = 0, e = function.getNumArguments(); i < e; ++i)
         function.setArgAttr(i, writable, builder.getBoolAttr(false));
+    separateFills(module);
     bufferization::OneShotBufferizationOptions options;
     options.bufferizeFunctionBoundaries = true;
     options.setFunctionBoundaryTypeConversion(

@@ -84,16 +84,14 @@ static llvm::SmallVector<Value> callOperands(LaunchOp op, Value worker,
 
 /// Every worker runs the whole step; it waits where a launch depends on one
 /// that others may still be at.
-static unsigned lowerStep(func::FuncOp step) {
+static void lowerStep(func::FuncOp step) {
   Pending pending;
-  unsigned barriers = 0;
   for (Operation &op : llvm::make_early_inc_range(step.front())) {
     Pending accesses = accessesOf(op);
     if (pending.conflicts(accesses)) {
       OpBuilder b(&op);
       omp::BarrierOp::create(b, op.getLoc());
       pending = Pending();
-      ++barriers;
     }
     llvm::append_range(pending.reads, accesses.reads);
     llvm::append_range(pending.writes, accesses.writes);
@@ -106,7 +104,6 @@ static unsigned lowerStep(func::FuncOp step) {
                                       step.getArgument(kWorkers)));
     launch.erase();
   }
-  return barriers;
 }
 
 static func::FuncOp declare(ModuleOp module, StringRef name) {
@@ -170,7 +167,7 @@ struct LowerLaunches : impl::LowerLaunchesBase<LowerLaunches> {
         functions.push_back(function);
     for (func::FuncOp function : functions) {
       if (function.getName() == "step")
-        numBarriers += lowerStep(function);
+        lowerStep(function);
       else
         lowerMain(function);
     }

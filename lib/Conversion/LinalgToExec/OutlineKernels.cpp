@@ -36,8 +36,6 @@ public:
 
   void run(func::FuncOp function);
 
-  unsigned launches = 0, kernels = 0;
-
 private:
   void collectOperands(Group &group);
   func::FuncOp buildKernel(Group &group);
@@ -47,6 +45,7 @@ private:
   ModuleOp module;
   SymbolTable symbols;
   llvm::StringMap<func::FuncOp> byBody;
+  unsigned kernels = 0;
 };
 
 } // namespace
@@ -192,7 +191,6 @@ void Outliner::outline(Group group) {
                    group.ins, group.outs);
   for (Operation *op : llvm::reverse(group.ops))
     op->erase();
-  ++launches;
 }
 
 void Outliner::run(func::FuncOp function) {
@@ -239,8 +237,6 @@ struct OutlineKernels : impl::OutlineKernelsBase<OutlineKernels> {
     Outliner outliner(getOperation());
     for (func::FuncOp function : functions)
       outliner.run(function);
-    numLaunches += outliner.launches;
-    numKernels += outliner.kernels;
   }
 };
 } // namespace

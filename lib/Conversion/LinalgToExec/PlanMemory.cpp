@@ -350,10 +350,10 @@ struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
     int64_t bytes = placeSlots(slots);
     for (Slot &slot : slots)
       replaceByView(slot, step.getArgument(kArena));
-    arenaBytes += bytes;
-    lowerBoundBytes += lowerBound(slots);
-    module->setAttr("nju.arena_bytes",
-                    Builder(module.getContext()).getI64IntegerAttr(bytes));
+    Builder b(module.getContext());
+    module->setAttr("nju.arena_bytes", b.getI64IntegerAttr(bytes));
+    module->setAttr("nju.arena_lower_bound",
+                    b.getI64IntegerAttr(lowerBound(slots)));
     return success();
   }
 };

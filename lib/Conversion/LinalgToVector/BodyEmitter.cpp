@@ -172,9 +172,12 @@ Value BodyEmitter::asVector(ImplicitLocOpBuilder &b, const IRMapping &map,
       vector::BroadcastOp::create(b, vectorOf(emitted.getType()), emitted);
   if (kind == Kind::Uniform)
     return vector;
-  Value step = vector::StepOp::create(b, vectorOf(b.getIndexType()));
-  if (step.getType() != vector.getType())
-    step = arith::IndexCastOp::create(b, vector.getType(), step);
+  Type element = emitted.getType();
+  llvm::SmallVector<Attribute> numbers;
+  for (int64_t i = 0; i < kLanes; ++i)
+    numbers.push_back(b.getIntegerAttr(element, i));
+  Value step = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(vectorOf(element), numbers));
   return arith::AddIOp::create(b, vector, step);
 }
 

@@ -76,6 +76,7 @@ private:
                            bool scalar);
   Accumulators reduceRun(ArrayRef<Value> position, ArrayRef<Value> state);
   Value horizontal(Value vector);
+  Value firstLanes(Value count);
   Value combine(Value lhs, Value rhs);
   void storeResults(ArrayRef<Value> position, ArrayRef<Value> values,
                     Value mask, bool scalar);
@@ -295,8 +296,7 @@ void NestEmitter::emitParallel(ArrayRef<Value> position, Value from, Value to) {
   auto tail = scf::IfOp::create(b, any, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(tail.thenBlock());
-  Value mask = vector::CreateMaskOp::create(
-      b, VectorType::get(lanes, b.getI1Type()), ValueRange{rest});
+  Value mask = firstLanes(rest);
   at[inner] = from;
   emitPoints(at, hoisted, 1, mask, body);
 }
@@ -402,6 +402,17 @@ Value NestEmitter::combine(Value lhs, Value rhs) {
   return b.create(state)->getResult(0);
 }
 
+/// The mask of the first `count` lanes.
+Value NestEmitter::firstLanes(Value count) {
+  auto type = VectorType::get(lanes, b.getI32Type());
+  auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, lanes));
+  Value lane = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(type, ArrayRef<int32_t>(numbers)));
+  Value end = vector::BroadcastOp::create(
+      b, type, arith::IndexCastOp::create(b, b.getI32Type(), count));
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::slt, lane, end);
+}
+
 /// Halves are combined until one element is left: always in the same order.
 Value NestEmitter::horizontal(Value vector) {
   for (int64_t width = lanes / 2; width >= 1; width /= 2) {
@@ -454,8 +465,7 @@ NestEmitter::Accumulators NestEmitter::reduceRun(ArrayRef<Value> position,
   if (size && *size % lanes == 0)
     return result;
   Value rest = arith::SubIOp::create(b, to, from);
-  Value mask = vector::CreateMaskOp::create(
-      b, VectorType::get(lanes, b.getI1Type()), ValueRange{rest});
+  Value mask = firstLanes(rest);
   result[0] = step(from, result[0], mask);
   return result;
 }

@@ -153,9 +153,7 @@ static LogicalResult lowerGatherND(nju::GatherNDOp op, Lowering &lowering) {
   llvm::SmallVector<Value> from = lowering.dims(input);
   llvm::SmallVector<Value> dims = lowering.dims(indices);
   int64_t depth = op.getIndices().getType().getShape().back();
-  if (ShapedType::isDynamic(depth))
-    return op.emitOpError() << "has indices " << op.getIndices().getType()
-                            << ", expected a static last dimension";
+  assert(!ShapedType::isDynamic(depth) && "shape inference has checked this");
   int64_t batch = op.getBatchDims(), vectors = dims.size() - 1;
   dims.pop_back();
   dims.append(from.begin() + batch + depth, from.end());
@@ -206,9 +204,7 @@ static LogicalResult lowerScatterND(nju::ScatterNDOp op, Lowering &lowering) {
   llvm::SmallVector<Value> from = lowering.dims(input);
   int64_t depth = op.getIndices().getType().getShape().back();
   int64_t vectors = op.getIndices().getType().getRank() - 1;
-  if (ShapedType::isDynamic(depth))
-    return op.emitOpError() << "has indices " << op.getIndices().getType()
-                            << ", expected a static last dimension";
+  assert(!ShapedType::isDynamic(depth) && "shape inference has checked this");
   llvm::SmallVector<Value> result = serialLoops(
       lowering, lowering.dims(updates), input,
       [&](ImplicitLocOpBuilder &b, ValueRange place, ValueRange carried) {

@@ -185,6 +185,7 @@ private:
   /// The first value of each dimension that is known symbolically.
   llvm::DenseMap<SymbolicExpr, mlir::Value> symbols;
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> knownDims;
+  /// Any number can be a key: DenseMap reserves two.
   std::map<int64_t, mlir::Value> constants;
   std::map<std::tuple<int, void *, void *>, mlir::Value> indexOps;
   llvm::DenseMap<mlir::Value, mlir::Value> casts;
