@@ -8,6 +8,7 @@
 
 #include "ModelBuilder.h"
 #include <gtest/gtest.h>
+#include <numeric>
 
 using namespace nju::test;
 using onnx::AttributeProto;
@@ -171,6 +172,8 @@ TEST(ONNXErrors, Inputs) {
   expectError(withInput(TensorProto::FLOAT, {"4294967296", "4294967296"}),
               "input 'x' has dimensions whose product is too large for any "
               "memory");
+  expectError(withInput(TensorProto::FLOAT, Dims(65, "1")),
+              "input 'x' has rank 65, expected at most 64");
   ModelBuilder sequence;
   sequence.graph->add_input()->set_name("x");
   expectError(sequence, "input 'x' is no tensor, expected one");
@@ -265,15 +268,15 @@ TEST(ONNXErrors, SparseInitializers) {
                  "one");
 }
 
-TEST(ONNXErrors, MoreNodesThanAllowed) {
+TEST(ONNXErrors, MoreOpsThanAllowed) {
   ModelBuilder b;
   b.input("x", {"2"}).output("z");
   b.node("Relu", {"x"}, {"y"});
   b.node("Relu", {"y"}, {"z"});
   nju::ONNXImportOptions options;
-  options.maxNodes = 1;
+  options.maxOps = 1;
   EXPECT_EQ(importModel(b, "model.onnx", options).diagnostics,
-            "model.onnx: has more than 1 nodes after its functions are "
+            "model.onnx: becomes more than 1 operations with its functions "
             "inlined\n");
 }
 
@@ -312,6 +315,8 @@ TEST(ONNXErrors, Initializers) {
                     "has dimensions [4294967296, 4294967296, 0], which are "
                     "more elements than fit in any memory",
                     TensorProto::FLOAT, {1LL << 32, 1LL << 32, 0});
+  expectTensorError(nothing, "has rank 65, expected at most 64",
+                    TensorProto::FLOAT, std::vector<int64_t>(65, 1));
   expectTensorError([](TensorProto *w) { w->mutable_segment(); },
                     "is a segment of a tensor, expected a whole one");
 }
@@ -408,6 +413,14 @@ TEST(ONNXErrors, ContradictingDimensions) {
                   .starts_with("model.onnx: node 'MatMul_y' (MatMul, opset "
                                "17): "));
   EXPECT_EQ(llvm::StringRef(result.diagnostics).count('\n'), 1u);
+}
+
+TEST(ONNXErrors, ResultsOfHighRank) {
+  OneNode n("Unsqueeze", {{"2"}}, 11);
+  std::vector<int64_t> axes(64);
+  std::iota(axes.begin(), axes.end(), 0);
+  setInts(n.node, "axes", axes);
+  n.expect("has a result of rank 65, expected at most 64");
 }
 
 TEST(ONNXErrors, HugeResults) {

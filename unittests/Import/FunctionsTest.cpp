@@ -179,9 +179,9 @@ TEST(ONNXFunctions, ThatGrowExponentiallyAreStopped) {
   }
   call(b, "F0", {"x"}, {"y"});
   nju::ONNXImportOptions options;
-  options.maxNodes = 1000;
+  options.maxOps = 1000;
   EXPECT_EQ(importModel(b, "model.onnx", options).diagnostics,
-            "model.onnx: has more than 1000 nodes after its functions are "
+            "model.onnx: becomes more than 1000 operations with its functions "
             "inlined\n");
 }
 

@@ -201,3 +201,21 @@ TEST(ONNXRobustness, WeightsOfMoreThanTwoGigabytes) {
   EXPECT_NE(result.ir.find("nju.param @w1 : tensor<536870912xf32> = #nju.file"),
             std::string::npos);
 }
+
+/// Expressions of dimensions that double in size with each node do not take
+/// forever.
+TEST(ONNXRobustness, DimensionsThatAreMultipliedOften) {
+  ModelBuilder b;
+  b.input("x", {"a", "b"}).output("y");
+  b.node("Shape", {"x"}, {"shape"});
+  b.node("ReduceSum", {"shape"}, {"s0"});
+  for (int i = 0; i < 40; ++i) {
+    std::string last = "s" + std::to_string(i);
+    b.node("Mul", {last, last}, {"s" + std::to_string(i + 1)});
+  }
+  b.node("Expand", {"x", "s40"}, {"y"});
+  auto start = std::chrono::steady_clock::now();
+  expectModelOrError(b.model.SerializeAsString());
+  std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(time.count(), 20);
+}

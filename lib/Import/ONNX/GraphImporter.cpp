@@ -42,6 +42,14 @@ InFlightDiagnostic GraphImporter::emitWarning() {
   return mlir::emitWarning(builder.getUnknownLoc()) << source.path << ": ";
 }
 
+LogicalResult GraphImporter::spend(uint64_t count) {
+  numOps += count;
+  if (numOps <= options.maxOps)
+    return success();
+  return emitError() << "becomes more than " << options.maxOps
+                     << " operations with its functions inlined";
+}
+
 //===----------------------------------------------------------------------===//
 // Names
 //===----------------------------------------------------------------------===//
@@ -55,6 +63,8 @@ std::string GraphImporter::uniqueSymbol(llvm::StringRef name) {
 
 LogicalResult GraphImporter::define(Scope &scope, llvm::StringRef name,
                                     ImportedValue value) {
+  if (failed(spend(value.sequence.size())))
+    return failure();
   if (!scope.initializers.contains(name) &&
       scope.values.try_emplace(name, std::move(value)).second)
     return success();
@@ -232,6 +242,11 @@ readInputType(const onnx::ValueInfoProto &input, MLIRContext *context,
                 << "inputs";
     return failure();
   }
+  if (type.shape().dim_size() > kMaxRank) {
+    emitError() << "has rank " << type.shape().dim_size()
+                << ", expected at most " << kMaxRank;
+    return failure();
+  }
   SmallVector<int64_t> shape;
   for (const auto &dim : type.shape().dim()) {
     if (dim.has_dim_value() && dim.dim_value() < 0) {
@@ -390,9 +405,8 @@ LogicalResult GraphImporter::importNodes(const NodeList &nodes, Scope &scope) {
 
 LogicalResult GraphImporter::importNode(const onnx::NodeProto &node,
                                         Scope &scope) {
-  if (++numNodes > options.maxNodes)
-    return emitError() << "has more than " << options.maxNodes
-                       << " nodes after its functions are inlined";
+  if (failed(spend(1)))
+    return failure();
   auto function = functions.find(
       functionKey(node.domain(), node.op_type(), node.overload()));
   if (function != functions.end())

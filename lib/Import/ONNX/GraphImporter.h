@@ -72,6 +72,8 @@ public:
 
   mlir::MLIRContext *getContext() { return builder.getContext(); }
 
+  /// Takes `count` from what ONNXImportOptions::maxOps allows.
+  mlir::LogicalResult spend(uint64_t count);
   /// Starts an error of the whole model.
   mlir::InFlightDiagnostic emitError();
   mlir::InFlightDiagnostic emitWarning();
@@ -138,7 +140,7 @@ private:
   llvm::StringMap<Function> functions;
   llvm::StringSet<> symbols;
   llvm::DenseMap<const onnx::TensorProto *, ParamOp> params;
-  uint64_t numNodes = 0;
+  uint64_t numOps = 0;
 };
 
 /// The domain as the registry and the opset imports spell it: "" for ai.onnx.

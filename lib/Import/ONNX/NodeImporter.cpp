@@ -496,6 +496,9 @@ LogicalResult NodeImporter::inferType(Operation *op) {
   if (!message.empty())
     return emitError() << message;
   auto type = llvm::cast<RankedTensorType>(op->getResult(0).getType());
+  if (type.getRank() > kMaxRank)
+    return emitError() << "has a result of rank " << type.getRank()
+                       << ", expected at most " << kMaxRank;
   SmallVector<int64_t> shape;
   for (int64_t dim : type.getShape())
     if (!ShapedType::isDynamic(dim))
@@ -510,6 +513,10 @@ Value NodeImporter::createOp(llvm::StringRef name, ValueRange operands,
                              Attributes attributes, Type resultType) {
   if (failedAlready || llvm::is_contained(operands, Value()))
     return {};
+  if (failed(importer.spend(1))) {
+    failedAlready = true;
+    return {};
+  }
   if (!resultType)
     resultType = elementType(operands[0]);
   OperationState state(loc, name, operands,

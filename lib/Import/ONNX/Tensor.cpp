@@ -275,6 +275,11 @@ static FailureOr<RankedTensorType> readType(const onnx::TensorProto &tensor,
                 << ", expected a float, integer or BOOL type of 8 to 64 bits";
     return failure();
   }
+  if (tensor.dims_size() > kMaxRank) {
+    emitError() << "has rank " << tensor.dims_size() << ", expected at most "
+                << kMaxRank;
+    return failure();
+  }
   SmallVector<int64_t> shape(tensor.dims().begin(), tensor.dims().end());
   for (int64_t dim : shape)
     if (dim < 0) {

@@ -41,6 +41,9 @@ std::string dataTypeName(int32_t dataType);
 /// Bytes of an element in a model file.
 int64_t elementSize(mlir::Type type);
 
+/// The highest rank of a tensor.
+constexpr int64_t kMaxRank = 64;
+
 /// Number of elements of a static shape, or failure if it is not a number of
 /// elements that any memory holds.
 mlir::FailureOr<int64_t> countElements(llvm::ArrayRef<int64_t> shape);

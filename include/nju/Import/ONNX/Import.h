@@ -17,9 +17,9 @@
 namespace nju {
 
 struct ONNXImportOptions {
-  /// Most nodes that a model may have after its functions are inlined. Nested
+  /// Most nodes, nju ops and sequence elements that a model may become. Nested
   /// functions can describe a graph that is exponentially larger than its file.
-  uint64_t maxNodes = 4'000'000;
+  uint64_t maxOps = 4'000'000;
 };
 
 /// Reads the ONNX model `path`. The result holds `func.func @main`, whose
