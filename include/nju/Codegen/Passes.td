@@ -21,13 +21,13 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
     `cache_write:GxD`, `cached_attention:HxGxD` (query heads, key/value heads,
     head dimension), the last also as `cached_attention:HxGxD:WINDOW`.
 
-    Before: `module {}`. After `--nju-emit-kernels="kernels=pack_rows"`:
+    Before: `module {}`. After `--nju-emit-kernels="kernels=pack_rows"` (the body
+    is left out):
 
     ```mlir
     module {
-      func.func @nju_pack_rows(%worker: index, %workers: index, %x: memref<?x?xf32>, %xp: memref<?xf32>) {
-        ...
-      }
+      func.func private @nju_pack_rows(%worker: index, %workers: index,
+                                       %x: memref<?x?xf32>, %xp: memref<?xf32>)
     }
     ```
   }];

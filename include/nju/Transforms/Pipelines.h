@@ -21,8 +21,7 @@ struct GraphPipelineOptions
                             llvm::cl::desc("longest sequence; 0: automatic")};
   Option<int64_t> maxSequences{*this, "max-sequences", llvm::cl::init(8),
                                llvm::cl::desc("sequences of a session")};
-  Option<int64_t> maxBatchTokens{*this, "max-batch-tokens",
-                                 llvm::cl::init(512),
+  Option<int64_t> maxBatchTokens{*this, "max-batch-tokens", llvm::cl::init(512),
                                  llvm::cl::desc("tokens of a step")};
 };
 

@@ -33,8 +33,8 @@ void nju::assignWeightOffsets(ModuleOp module) {
     param->setAttr(kOffset, builder.getI64IntegerAttr(end));
     used = end + getWeightBytes(cast<RankedTensorType>(param.getType()));
   });
-  module->setAttr(kBytes, builder.getI64IntegerAttr(
-                              llvm::alignTo(used, kWeightAlignment)));
+  module->setAttr(
+      kBytes, builder.getI64IntegerAttr(llvm::alignTo(used, kWeightAlignment)));
 }
 
 std::optional<int64_t> nju::getWeightOffset(ParamOp param) {
