@@ -15,11 +15,14 @@ import shutil
 import struct
 import sys
 
-import numpy as np
-import onnx
-from onnx import numpy_helper
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "common"))
+import project_python  # noqa: E402
+
+project_python.require("numpy", "onnx")
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+
 from llama_onnx import LlamaShape, LlamaStyle, build_llama  # noqa: E402
 
 CHECKPOINT = "stories260K.bin"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -210,6 +211,32 @@ class MakeModelTest(FolderTest):
         result = run(MAKE_MODEL, "--shape", "tiny", "-o", self.folder / "file")
         self.assertEqual(result.returncode, 1)
         self.assertRegex(result.stderr, r"^error: cannot write to '.*file': file exists$")
+
+
+class PythonTest(FolderTest):
+    """A Python without the packages starts the project's own, or says what to do."""
+
+    def make(self, script: pathlib.Path) -> subprocess.CompletedProcess:
+        bare = [getattr(sys, "_base_executable", sys.executable), "-I", "-S"]
+        return subprocess.run([*bare, script, "--shape", "tiny", "-o", self.folder / "model"],
+                              capture_output=True, text=True, check=False)
+
+    def test_starts_the_projects_python(self) -> None:
+        if not (REPOSITORY / ".venv/bin/python").exists():
+            self.skipTest("no .venv")
+        result = self.make(MAKE_MODEL)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertTrue((self.folder / "model/model.onnx").exists())
+
+    def test_says_what_lacks(self) -> None:
+        for name in ("bench/make-model", "examples/common"):
+            copy = self.folder / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            source = REPOSITORY / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
+        result = self.make(self.folder / "bench/make-model")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("lacks numpy, onnx: run scripts/setup.sh", result.stderr)
 
 
 class GrammarTest(unittest.TestCase):
