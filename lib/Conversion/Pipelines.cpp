@@ -31,6 +31,8 @@ void nju::buildLoweringPipeline(OpPassManager &pm,
     return;
 
   pm.addPass(createBufferize());
+  // Loops that carry a buffer give back the same one: results need no copy.
+  pm.addPass(createCanonicalizerPass());
   pm.addPass(createFinalizeSignature());
   addCleanup(pm);
   ExpandLibraryOpsOptions expand;

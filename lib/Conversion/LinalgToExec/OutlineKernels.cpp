@@ -34,7 +34,7 @@ class Outliner {
 public:
   Outliner(ModuleOp module) : module(module), symbols(module) {}
 
-  void run(func::FuncOp function);
+  LogicalResult run(func::FuncOp function);
 
 private:
   void collectOperands(Group &group);
@@ -193,7 +193,7 @@ void Outliner::outline(Group group) {
     op->erase();
 }
 
-void Outliner::run(func::FuncOp function) {
+LogicalResult Outliner::run(func::FuncOp function) {
   generalizeCopies(function);
   bool isStep = function.getNumArguments() == kNumStepArguments &&
                 function.getName() == "step";
@@ -205,6 +205,12 @@ void Outliner::run(func::FuncOp function) {
   bool run = false;
   for (Operation &op : function.front()) {
     if (isStep && writesMemory(op)) {
+      if (!op.use_empty())
+        return op.emitError()
+               << "a loop of @step that writes memory has a result of type "
+               << op.getResult(0).getType()
+               << " that is used; a step of a language model can have no such "
+               << "value";
       if (!run || !op.getRegions().empty())
         groups.push_back({{}, /*serial=*/true, {}, {}, {}, {}});
       groups.back().ops.push_back(&op);
@@ -222,6 +228,7 @@ void Outliner::run(func::FuncOp function) {
   }
   for (Group &group : groups)
     outline(group);
+  return success();
 }
 
 namespace nju {
@@ -236,7 +243,8 @@ struct OutlineKernels : impl::OutlineKernelsBase<OutlineKernels> {
         functions.push_back(function);
     Outliner outliner(getOperation());
     for (func::FuncOp function : functions)
-      outliner.run(function);
+      if (failed(outliner.run(function)))
+        return signalPassFailure();
   }
 };
 } // namespace
