@@ -20,6 +20,7 @@
 #include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -82,6 +83,21 @@ struct LowerMath : PassWrapper<LowerMath, OperationPass<ModuleOp>> {
   void runOnOperation() override;
 };
 
+/// Conversions of bf16 become integer arithmetic. Without AVX512-BF16, LLVM
+/// calls a function of the compiler's library for each element, which a model
+/// is not linked with; the instruction of AVX512-BF16 takes subnormal numbers
+/// as zero.
+struct ExpandBFloat16 : PassWrapper<ExpandBFloat16, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ExpandBFloat16)
+  StringRef getName() const override { return "ExpandBFloat16"; }
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    arith::populateExpandBFloat16Patterns(patterns);
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+      signalPassFailure();
+  }
+};
+
 /// Masks of a prefix become comparisons of lane numbers: the vector dialect's
 /// interface to --convert-to-llvm leaves them alone.
 struct LowerMasks : PassWrapper<LowerMasks, OperationPass<ModuleOp>> {
@@ -127,6 +143,7 @@ void LowerMath::runOnOperation() {
 
 static void addPasses(OpPassManager &passes) {
   passes.addPass(std::make_unique<LowerMath>());
+  passes.addPass(std::make_unique<ExpandBFloat16>());
   passes.addPass(std::make_unique<LowerMasks>());
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());

@@ -14,6 +14,19 @@ func.func @exponentials(%x: f32) -> f32 {
 
 // -----
 
+// LLVM calls a function for each of these on most processors.
+// CHECK-LABEL: llvm.func @bfloat16
+// CHECK-NOT: llvm.fptrunc
+// CHECK-NOT: llvm.fpext
+// CHECK: llvm.trunc {{.*}} : vector<16xi32> to vector<16xi16>
+func.func @bfloat16(%x: vector<16xf32>, %y: bf16) -> (vector<16xbf16>, f32) {
+  %0 = arith.truncf %x : vector<16xf32> to vector<16xbf16>
+  %1 = arith.extf %y : bf16 to f32
+  return %0, %1 : vector<16xbf16>, f32
+}
+
+// -----
+
 // What LLVM has no intrinsic for is libm's.
 // CHECK-LABEL: llvm.func @libm
 // CHECK: llvm.call @erf(

@@ -245,6 +245,18 @@ func.func @main(%a: tensor<?xf32>) -> (tensor<?xf16>, tensor<?xi32>, tensor<?xi1
 })",
      {{{100}}, {{7}}},
      0},
+    {"casts_of_subnormal_numbers",
+     R"(
+func.func @main(%a: tensor<?xf32>) -> (tensor<?xbf16>, tensor<?xf32>, tensor<?xf64>) {
+  %s = nju.cast %a : (tensor<?xf32>) -> tensor<?xbf16>
+  %b = nju.cast %s : (tensor<?xbf16>) -> tensor<?xf32>
+  %d = nju.cast %a : (tensor<?xf32>) -> tensor<?xf64>
+  return %s, %b, %d : tensor<?xbf16>, tensor<?xf32>, tensor<?xf64>
+})",
+     {{{100}}, {{7}}},
+     0,
+     -1e-38,
+     1e-38},
     {"half_arithmetic",
      R"(
 func.func @main(%a: tensor<?x?xf16> {nju.dims = ["n", "m"]}, %b: tensor<?x?xf16> {nju.dims = ["n", "m"]}) -> (tensor<?x?xf16>, tensor<?xf16>) {
