@@ -28,7 +28,7 @@ fail() { echo "setup: error: $*" >&2; exit 1; }
 
 # One line for each need: what it is for, then the packages of each family.
 debian_packages=(
-  cmake ninja-build git ca-certificates
+  cmake ninja-build pkg-config git ca-certificates
   clang-22 lld-22 llvm-22-dev libmlir-22-dev mlir-22-tools libomp-22-dev
   libclang-rt-22-dev clang-format-22 clang-tidy-22
   protobuf-compiler libprotobuf-dev
@@ -72,7 +72,7 @@ install_debian() {
 # A system that is not Debian or Ubuntu: name what is missing.
 name_missing() {
   local missing=() need
-  for need in cmake ninja git clang++-22 ld.lld-22 mlir-opt-22:/usr/lib64/llvm22/bin/mlir-opt protoc python3; do
+  for need in cmake ninja pkg-config git clang++-22 ld.lld-22 mlir-opt-22:/usr/lib64/llvm22/bin/mlir-opt protoc python3; do
     local name=${need%%:*} path=${need#*:}
     command -v "$name" >/dev/null || [ -e "$path" ] || missing+=("$name")
   done
