@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -166,7 +167,8 @@ def compare(path: pathlib.Path, args: argparse.Namespace, folder: pathlib.Path) 
     if not path.exists():
         raise Difference(f"'{path}' is missing")
     entry = entry_of(path)
-    tools = Tools(args.nju_compile, args.nju_run, args.compile_option, folder)
+    options = [f"--target={args.target}", *args.compile_option]
+    tools = Tools(args.nju_compile, args.nju_run, options, folder)
     tools.compile(path)
     if entry["kind"] == "graph":
         return compare_graph(entry, path, tools)
@@ -183,6 +185,8 @@ def main() -> int:
                         help="folder of nju-compile and nju-run (default: build/bin)")
     parser.add_argument("--nju-compile", metavar="FILE", type=pathlib.Path)
     parser.add_argument("--nju-run", metavar="FILE", type=pathlib.Path)
+    parser.add_argument("--target", metavar="NAME", default=os.environ.get("NJU_TEST_TARGET", "host"),
+                        help="--target of nju-compile (default: NJU_TEST_TARGET, or host)")
     parser.add_argument("--compile-option", metavar="OPTION", action="append", default=[],
                         help="an option for nju-compile; may be repeated")
     args = parser.parse_args()

@@ -22,7 +22,11 @@ def compile_model(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("-o", dest="stem", type=pathlib.Path, required=True)
+    parser.add_argument("--target", required=True)
     args = parser.parse_args(arguments)
+    if FAULT == "no-target" and args.target != "host":
+        print(f"error: unknown target '{args.target}'", file=sys.stderr)
+        return 1
     if FAULT == "compile-error":
         print("error: node '/model/Add' has no type", file=sys.stderr)
         return 1

@@ -29,11 +29,12 @@ class CompareTest(unittest.TestCase):
                             f"import fake_nju\nsys.exit(fake_nju.{function}(sys.argv[1:]))\n")
             path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
-    def compare(self, *models: pathlib.Path, fault: str = "") -> tuple[int, str]:
+    def compare(self, *models: pathlib.Path, fault: str = "",
+                target: str = "") -> tuple[int, str]:
         result = subprocess.run(
             [sys.executable, HERE / "compare_ort.py", "--bin-dir", self.folder.name, *models],
             capture_output=True, text=True, check=False,
-            env=os.environ | {"FAKE_NJU_FAULT": fault})
+            env=os.environ | {"FAKE_NJU_FAULT": fault, "NJU_TEST_TARGET": target or "host"})
         self.assertEqual(result.stderr, "")
         return result.returncode, result.stdout
 
@@ -53,6 +54,12 @@ class CompareTest(unittest.TestCase):
     def test_reports_compile_error(self) -> None:
         self.expect_fail(LANGUAGE_MODEL, "compile-error",
                          "nju-compile exited with 1: error: node '/model/Add' has no type")
+
+    def test_compiles_for_the_target_of_the_environment(self) -> None:
+        code, output = self.compare(GRAPH, fault="no-target", target="x86-64-v3")
+        self.assertEqual(code, 1)
+        self.assertIn("unknown target 'x86-64-v3'", output)
+        self.assertEqual(self.compare(GRAPH, fault="no-target")[0], 0)
 
     def test_reports_missing_header(self) -> None:
         self.expect_fail(LANGUAGE_MODEL, "no-header", "did not write")

@@ -2,7 +2,8 @@
 """Compiles the trained models and checks what they say.
 
 NJU_BIN_DIR names the folder of nju-compile and nju-run (default: build/bin of
-the repository), NJU_SHARED the folder with the reference data of stories260K.
+the repository), NJU_SHARED the folder with the reference data of stories260K,
+NJU_TEST_TARGET the processor to compile for (default: host).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import unittest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+TARGET = os.environ.get("NJU_TEST_TARGET", "host")
 BIN_DIR = pathlib.Path(os.environ.get("NJU_BIN_DIR", REPOSITORY / "build/bin"))
 SHARED = pathlib.Path(os.environ.get("NJU_SHARED", REPOSITORY.parent / "shared"))
 STORIES_260K = SHARED / "data/stories260K"
@@ -43,7 +45,8 @@ class CompiledModel(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.library = pathlib.Path(folder.name) / "model.so"
-        run(BIN_DIR / "nju-compile", model, "-o", cls.library.with_suffix(""))
+        run(BIN_DIR / "nju-compile", model, "-o", cls.library.with_suffix(""),
+            f"--target={TARGET}")
 
     def generate(self, *options) -> str:
         return run(BIN_DIR / "nju-run", "generate", self.library, *options)

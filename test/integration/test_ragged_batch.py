@@ -16,6 +16,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("NJU_BIN_DIR", ROOT / "build/bin"))
+TARGET = os.environ.get("NJU_TEST_TARGET", "host")
 MODELS = ["examples/tiny-stories/model.onnx",
           "test/fixtures/mistral-window6-torchscript-opset17.onnx",
           "test/fixtures/gpt2-torchscript-opset17-past-f16.onnx"]
@@ -77,7 +78,7 @@ class RaggedBatch(unittest.TestCase):
     def compile(self, model):
         stem = pathlib.Path(self.folder.name) / "model"
         subprocess.run([BIN / "nju-compile", ROOT / model, "-o", stem, "--quiet", "--max-tokens=64",
-                        "--max-batch-tokens=24"], check=True, capture_output=True)
+                        "--max-batch-tokens=24", f"--target={TARGET}"], check=True, capture_output=True)
         handle = self.runtime.load(stem.with_suffix(".so"))
         return handle, int(self.runtime.api.nju_model_vocabulary(handle))
 
