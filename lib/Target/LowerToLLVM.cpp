@@ -98,6 +98,29 @@ struct ExpandBFloat16 : PassWrapper<ExpandBFloat16, OperationPass<ModuleOp>> {
   }
 };
 
+/// Where an expansion makes two dynamic sizes of one, upstream's
+/// --expand-strided-metadata cannot derive one of them, and crashes; it needs
+/// not, for the op names every size.
+struct ExpandShapeToCast : OpRewritePattern<memref::ExpandShapeOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(memref::ExpandShapeOp op,
+                                PatternRewriter &rewriter) const override;
+};
+
+struct LowerReshapes : PassWrapper<LowerReshapes, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerReshapes)
+  StringRef getName() const override { return "LowerReshapes"; }
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<affine::AffineDialect, memref::MemRefDialect>();
+  }
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    patterns.add<ExpandShapeToCast>(&getContext());
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+      signalPassFailure();
+  }
+};
+
 /// Masks of a prefix become comparisons of lane numbers: the vector dialect's
 /// interface to --convert-to-llvm leaves them alone.
 struct LowerMasks : PassWrapper<LowerMasks, OperationPass<ModuleOp>> {
@@ -141,12 +164,43 @@ void LowerMath::runOnOperation() {
     signalPassFailure();
 }
 
+LogicalResult
+ExpandShapeToCast::matchAndRewrite(memref::ExpandShapeOp op,
+                                   PatternRewriter &rewriter) const {
+  MemRefType type = op.getResultType();
+  auto isDynamic = [&](int64_t dim) { return type.isDynamicDim(dim); };
+  if (llvm::none_of(op.getReassociationIndices(), [&](ArrayRef<int64_t> group) {
+        return llvm::count_if(group, isDynamic) > 1;
+      }))
+    return failure();
+  Location loc = op.getLoc();
+  auto source =
+      memref::ExtractStridedMetadataOp::create(rewriter, loc, op.getSrc());
+  SmallVector<OpFoldResult> sizes = op.getMixedOutputShape();
+  SmallVector<OpFoldResult> sourceStrides = source.getConstifiedMixedStrides();
+  SmallVector<OpFoldResult> strides(sizes.size());
+  AffineExpr product =
+      rewriter.getAffineSymbolExpr(0) * rewriter.getAffineSymbolExpr(1);
+  for (auto [group, stride] :
+       llvm::zip(op.getReassociationIndices(), sourceStrides))
+    for (int64_t dim : llvm::reverse(group)) {
+      strides[dim] = stride;
+      stride = affine::makeComposedFoldedAffineApply(rewriter, loc, product,
+                                                     {stride, sizes[dim]});
+    }
+  rewriter.replaceOpWithNewOp<memref::ReinterpretCastOp>(
+      op, type, source.getBaseBuffer(), source.getConstifiedMixedOffset(),
+      sizes, strides);
+  return success();
+}
+
 static void addPasses(OpPassManager &passes) {
   passes.addPass(std::make_unique<LowerMath>());
   passes.addPass(std::make_unique<ExpandBFloat16>());
   passes.addPass(std::make_unique<LowerMasks>());
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());
+  passes.addPass(std::make_unique<LowerReshapes>());
   passes.addPass(memref::createExpandStridedMetadataPass());
   passes.addPass(createLowerAffinePass());
   passes.addPass(createSCFToControlFlowPass());
@@ -167,10 +221,27 @@ finishModule(ModuleOp module, const std::optional<nju::EntryFunction> &entry) {
   return entry ? addEntry(module, *entry) : success();
 }
 
+/// Names and dimensions of arguments and results mean nothing to LLVM: the
+/// translation would warn of each.
+static void dropAttributes(func::FuncOp function) {
+  auto drop = [&](auto attributes, auto remove) {
+    for (unsigned i = 0; attributes && i < attributes.size(); ++i)
+      for (NamedAttribute attribute : cast<DictionaryAttr>(attributes[i]))
+        if (attribute.getName().getValue().starts_with("nju."))
+          remove(i, attribute.getName());
+  };
+  drop(function.getArgAttrsAttr(),
+       [&](unsigned i, StringAttr name) { function.removeArgAttr(i, name); });
+  drop(function.getResAttrsAttr(), [&](unsigned i, StringAttr name) {
+    function.removeResultAttr(i, name);
+  });
+}
+
 namespace {
 struct LowerToLLVM : nju::impl::LowerToLLVMBase<LowerToLLVM> {
   void runOnOperation() override {
     std::optional<nju::EntryFunction> entry = nju::findEntry(getOperation());
+    getOperation().walk(dropAttributes);
     OpPassManager passes(ModuleOp::getOperationName());
     addPasses(passes);
     if (failed(runPipeline(passes, getOperation())) ||

@@ -27,6 +27,17 @@ func.func @bfloat16(%x: vector<16xf32>, %y: bf16) -> (vector<16xbf16>, f32) {
 
 // -----
 
+// Two dynamic sizes of one.
+// CHECK-LABEL: llvm.func @expansion
+// CHECK: llvm.mul
+func.func @expansion(%x: memref<?x36xf32>, %a: index, %b: index) -> memref<?x?x36xf32> {
+  %0 = memref.expand_shape %x [[0, 1], [2]] output_shape [%a, %b, 36]
+      : memref<?x36xf32> into memref<?x?x36xf32>
+  return %0 : memref<?x?x36xf32>
+}
+
+// -----
+
 // What LLVM has no intrinsic for is libm's.
 // CHECK-LABEL: llvm.func @libm
 // CHECK: llvm.call @erf(
@@ -53,8 +64,9 @@ func.func @step(%worker: index, %workers: index, %tokens: memref<?xi32>,
 
 // The graph's function is not a program's main.
 // CHECK-LABEL: llvm.func internal @nju_main
+// CHECK-NOT: nju.name
 // CHECK: llvm.func internal @nju_run_entry(%{{.*}}: !llvm.ptr) -> i32
 // CHECK: llvm.call @nju_main
-func.func @main(%threads: index, %x: memref<?xf32>, %weights: memref<?xi8>) {
+func.func @main(%threads: index, %x: memref<?xf32> {nju.name = "x"}, %weights: memref<?xi8>) {
   return
 }

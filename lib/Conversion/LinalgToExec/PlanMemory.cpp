@@ -11,6 +11,7 @@
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
+#include "llvm/Support/CheckedArithmetic.h"
 #include <limits>
 
 using namespace mlir;
@@ -93,6 +94,17 @@ struct Bounds {
 };
 } // namespace
 
+/// The bounds of an operation that grows with both operands; none if one
+/// overflows.
+template <typename Function>
+static std::optional<Bounds> combine(Bounds a, Bounds b, Function function) {
+  std::optional<int64_t> low = function(a.low, b.low);
+  std::optional<int64_t> high = function(a.high, b.high);
+  if (!low || !high)
+    return std::nullopt;
+  return Bounds{*low, *high};
+}
+
 static std::optional<Bounds> boundsOf(Value value, int64_t tokens);
 
 /// Dimension `index` of `source`.
@@ -114,12 +126,14 @@ static std::optional<Bounds> boundsOfDim(Value source, int64_t index,
                     tokens);
   if (auto collapse = source.getDefiningOp<memref::CollapseShapeOp>()) {
     Bounds product{1, 1};
-    for (int64_t dim : collapse.getReassociationIndices()[index]) {
-      std::optional<Bounds> bounds =
-          boundsOfDim(collapse.getSrc(), dim, tokens);
-      if (!bounds)
+    auto groups = collapse.getReassociationIndices();
+    for (int64_t dim : groups[index]) {
+      auto bounds = boundsOfDim(collapse.getSrc(), dim, tokens);
+      auto next = bounds ? combine(product, *bounds, llvm::checkedMul<int64_t>)
+                         : std::nullopt;
+      if (!next)
         return std::nullopt;
-      product = {product.low * bounds->low, product.high * bounds->high};
+      product = *next;
     }
     return product;
   }
@@ -154,16 +168,17 @@ static std::optional<Bounds> boundsOf(Value value, int64_t tokens) {
   if (isSelect)
     return Bounds{std::min(x[0].low, x[1].low), std::max(x[0].high, x[1].high)};
   if (isa<arith::AddIOp>(def))
-    return Bounds{x[0].low + x[1].low, x[0].high + x[1].high};
+    return combine(x[0], x[1], llvm::checkedAdd<int64_t>);
   if (isa<arith::SubIOp>(def))
-    return Bounds{x[0].low - x[1].high, x[0].high - x[1].low};
+    return combine(x[0], Bounds{x[1].high, x[1].low},
+                   llvm::checkedSub<int64_t>);
   if (isa<arith::MaxSIOp>(def))
     return Bounds{std::max(x[0].low, x[1].low), std::max(x[0].high, x[1].high)};
   if (isa<arith::MinSIOp>(def))
     return Bounds{std::min(x[0].low, x[1].low), std::min(x[0].high, x[1].high)};
   bool natural = llvm::all_of(x, [](Bounds b) { return b.low >= 0; });
   if (isa<arith::MulIOp>(def) && natural)
-    return Bounds{x[0].low * x[1].low, x[0].high * x[1].high};
+    return combine(x[0], x[1], llvm::checkedMul<int64_t>);
   if (isa<arith::DivUIOp, arith::DivSIOp>(def) && natural && x[1].low > 0)
     return Bounds{x[0].low / x[1].high, x[0].high / x[1].low};
   return std::nullopt;
