@@ -10,6 +10,11 @@ if(NJU_SANITIZE)
   add_compile_options(-fsanitize=${NJU_SANITIZE} -fno-omit-frame-pointer
                       -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${NJU_SANITIZE})
+  if(NJU_SANITIZE MATCHES "address")
+    add_library(nju_sanitizer_options OBJECT
+      ${CMAKE_CURRENT_LIST_DIR}/SanitizerOptions.c)
+    link_libraries($<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:$<TARGET_OBJECTS:nju_sanitizer_options>>)
+  endif()
 endif()
 
 find_program(NJU_CCACHE ccache)
