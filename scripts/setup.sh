@@ -71,11 +71,25 @@ install_debian() {
 
 # A system that is not Debian or Ubuntu: name what is missing.
 name_missing() {
-  local missing=() need
-  for need in cmake ninja pkg-config git clang++-22 ld.lld-22 mlir-opt-22:/usr/lib64/llvm22/bin/mlir-opt protoc python3; do
-    local name=${need%%:*} path=${need#*:}
-    command -v "$name" >/dev/null || [ -e "$path" ] || missing+=("$name")
-  done
+  local missing=() need name found
+  # Any of a line will do.
+  while read -r need; do
+    found=0
+    for name in $need; do
+      if command -v "$name" >/dev/null; then found=1; fi
+    done
+    [ $found = 1 ] || missing+=("${need%% *}")
+  done <<EOF
+cmake
+ninja ninja-build
+pkg-config
+git
+clang++-22 clang++
+ld.lld-22 ld.lld
+mlir-opt-22 mlir-opt /usr/lib64/llvm22/bin/mlir-opt
+protoc
+python3
+EOF
   for need in sentencepiece_processor.h pcre2.h unicode/unistr.h nlohmann/json.hpp CLI/CLI.hpp dlpack/dlpack.h gtest/gtest.h; do
     [ -e "/usr/include/$need" ] || [ -e "/usr/local/include/$need" ] || missing+=("$need")
   done
