@@ -15,7 +15,7 @@ import unittest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILD_DIR = pathlib.Path(os.environ.get("NJU_BUILD_DIR", REPOSITORY / "build"))
-CC = os.environ.get("NJU_CC", "cc")
+CC = os.environ.get("NJU_CC", "clang-22")
 TINY_STORIES = REPOSITORY / "examples/tiny-stories"
 # Nothing may be found because of where the tests run.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
@@ -63,7 +63,7 @@ class InstallTest(unittest.TestCase):
     def test_a_project_finds_the_package(self) -> None:
         library = self.compile("my-model")
         build = self.folder / "build"
-        run("cmake", "-S", REPOSITORY / "examples/embed-c", "-B", build,
+        run("cmake", "-G", "Ninja", "-S", REPOSITORY / "examples/embed-c", "-B", build,
             f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_C_COMPILER={CC}",
             f"-DNJU_MODEL={library}")
         run("cmake", "--build", build)
