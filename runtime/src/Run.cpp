@@ -93,6 +93,28 @@ static std::string describeShape(const int64_t *shape, int rank) {
   return text + "]";
 }
 
+/// "f32", or the code of DLPack where a type has no name.
+static std::string describeType(DLDataType type) {
+  std::string bits = std::to_string(type.bits);
+  if (type.lanes != 1)
+    return "vector of " + std::to_string(type.lanes);
+  switch (type.code) {
+  case kDLInt:
+    return "i" + bits;
+  case kDLUInt:
+    return "u" + bits;
+  case kDLFloat:
+    return "f" + bits;
+  case kDLBfloat:
+    return "bf" + bits;
+  case NJU_DL_BOOL:
+    return "i1";
+  default:
+    return "DLPack code " + std::to_string(type.code) + " with " + bits +
+           " bits";
+  }
+}
+
 //===----------------------------------------------------------------------===//
 // Inputs
 //===----------------------------------------------------------------------===//
@@ -109,10 +131,8 @@ nju_status GraphRun::checkType(const DLTensor &tensor,
        !(isBool && tensor.dtype.code == kDLUInt)) ||
       tensor.dtype.bits != type.type->bits || tensor.dtype.lanes != 1)
     return fail(NJU_INVALID_ARGUMENT,
-                "input '%s' has DLPack type code %d with %d bits and %d lanes, "
-                "expected %s (code %d, %d bits, 1 lane)",
-                name, tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes,
-                type.type->name, type.type->code, type.type->bits);
+                "input '%s' has elements of type %s, expected %s", name,
+                describeType(tensor.dtype).c_str(), type.type->name);
   if (tensor.ndim != int(type.shape.size()))
     return fail(NJU_INVALID_ARGUMENT,
                 "input '%s' has %d dimensions, expected %zu: %s", name,

@@ -205,17 +205,17 @@ void nju::run::addBenchCommand(CLI::App &app, Work &work) {
   command->add_option("--prefill", options->prefill, "tokens of the prompt")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(wholeNumber(0));
   command->add_option("--decode", options->decode, "tokens generated after it")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(wholeNumber(0));
   command
       ->add_option("--repetitions", options->repetitions,
                    "measurements; the median counts")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(wholeNumber(1));
   command->add_flag("--json", options->json, "print the figures as JSON");
   command->footer(
       "Tokens are read and written per second in one sequence, after one run "

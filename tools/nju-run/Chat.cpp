@@ -42,6 +42,7 @@ private:
   }
 
   const ChatOptions &options;
+  const nju_model *model;
   const Tokenizer &tokenizer;
   const ChatTemplate &format;
   SessionHandle session;
@@ -59,7 +60,7 @@ static std::vector<std::string> getStops(const ChatTemplate &format) {
 Conversation::Conversation(const ChatOptions &options, const nju_model *model,
                            const Tokenizer &tokenizer,
                            const ChatTemplate &format)
-    : options(options), tokenizer(tokenizer), format(format),
+    : options(options), model(model), tokenizer(tokenizer), format(format),
       session(options.model.createSession(model)),
       generator(model, session.get(), options.generation),
       printer(tokenizer, getStops(format)) {
@@ -96,6 +97,7 @@ void Conversation::answer(const std::string &user) {
     reset();
     turn = makeTurn(user);
   }
+  requireFit(model, turn.size(), "the turn");
   printer.restart();
   printer.addPrompt(turn, false);
   Generator::End end =
@@ -131,6 +133,7 @@ static void chat(const ChatOptions &options) {
     print(std::string("format ") + format.name +
           "; /reset forgets, /quit or Ctrl-D ends, Ctrl-C stops an answer\n");
   for (std::string line;;) {
+    checkInterrupt();
     if (isTerminal)
       print("> ");
     if (!std::getline(std::cin, line) || line == "/quit")

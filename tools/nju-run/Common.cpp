@@ -9,11 +9,15 @@
 #include "Common.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 using namespace nju::run;
@@ -28,28 +32,73 @@ void nju::run::check(nju_status status) {
 //===----------------------------------------------------------------------===//
 
 static volatile std::sig_atomic_t interrupted = 0;
+/// By a signal that ends more than an answer.
+static volatile std::sig_atomic_t terminated = 0;
 
-static void onInterrupt(int) {
+static void onInterrupt(int number) {
   if (interrupted) {
-    signal(SIGINT, SIG_DFL);
-    raise(SIGINT);
+    signal(number, SIG_DFL);
+    raise(number);
   }
   interrupted = 1;
+  if (number != SIGINT)
+    terminated = 1;
 }
 
 void nju::run::catchInterrupts() {
   // Without SA_RESTART a waiting read returns and the command can end.
   struct sigaction action = {};
   action.sa_handler = onInterrupt;
-  sigaction(SIGINT, &action, nullptr);
+  for (int number : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before;
+    // nohup and shells that run in the background ignore signals on purpose.
+    if (sigaction(number, nullptr, &before) == 0 &&
+        before.sa_handler != SIG_IGN)
+      sigaction(number, &action, nullptr);
+  }
 }
 
 bool nju::run::isInterrupted() { return interrupted; }
-void nju::run::clearInterrupt() { interrupted = 0; }
+void nju::run::clearInterrupt() { interrupted = terminated; }
 
 void nju::run::checkInterrupt() {
   if (interrupted)
     throw Failure("interrupted");
+}
+
+//===----------------------------------------------------------------------===//
+// Values of options
+//===----------------------------------------------------------------------===//
+
+CLI::Validator nju::run::wholeNumber(uint64_t least, uint64_t most) {
+  auto check = [least, most](const std::string &text) -> std::string {
+    char *rest;
+    errno = 0;
+    unsigned long long value = strtoull(text.c_str(), &rest, 10);
+    // strtoull() takes a sign and white space, and wraps what is negative.
+    if (!text.empty() && isdigit(static_cast<unsigned char>(text[0])) &&
+        !*rest && !errno && value >= least && value <= most)
+      return "";
+    return "'" + text + "' is not a whole number " +
+           (most == noLimit ? "of at least " + std::to_string(least)
+                            : "from " + std::to_string(least) + " to " +
+                                  std::to_string(most));
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator nju::run::realNumber(double most) {
+  auto check = [most](const std::string &text) -> std::string {
+    char *rest;
+    double value = strtod(text.c_str(), &rest);
+    if (rest != text.c_str() && !*rest && std::isfinite(value) && value >= 0 &&
+        value <= most)
+      return "";
+    return "'" + text + "' is not a number " +
+           (std::isfinite(most) ? "from 0 to " + CLI::detail::to_string(most)
+                                : "of at least 0");
+  };
+  return CLI::Validator(check, "");
 }
 
 //===----------------------------------------------------------------------===//
@@ -68,7 +117,7 @@ void ModelOptions::add(CLI::App &command) {
                    "read the whole weight file and compare its checksum");
   command.add_option("--threads", threads, "threads (default: all cores)")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024));
+      ->check(wholeNumber(1, 1024));
 }
 
 ModelHandle ModelOptions::load() const {
@@ -130,8 +179,24 @@ std::vector<float> nju::run::prefill(nju_session *session,
   return logits;
 }
 
+void nju::run::requireFit(const nju_model *model, size_t count,
+                          const char *what) {
+  nlohmann::json signature = getSignature(model);
+  size_t most = signature["lm"]["max_tokens"];
+  if (count <= most)
+    return;
+  throw Failure(std::string(what) + " has " + std::to_string(count) +
+                " tokens, model '" + signature["name"].get<std::string>() +
+                "' was compiled for sequences of at most " +
+                std::to_string(most) +
+                ": shorten it, or compile the model with a larger "
+                "--max-tokens");
+}
+
 std::vector<int32_t> nju::run::parseTokens(const std::string &text,
                                            int64_t vocabulary) {
+  if (text.empty())
+    throw Failure("--tokens is empty, expected a list such as 1,5,9");
   std::vector<int32_t> tokens;
   for (size_t begin = 0; begin <= text.size();) {
     size_t end = std::min(text.find(',', begin), text.size());
@@ -175,10 +240,18 @@ void nju::run::print(const std::string &text) {
   }
 }
 
+/// Whether `path` is there and no file that a rename may replace.
+static bool isSpecial(const std::string &path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
+}
+
 OutputFile::OutputFile(const std::string &path)
     : path(path),
-      temporary(path + ".tmp" + std::to_string(static_cast<long>(getpid()))),
-      file(fopen(temporary.c_str(), "wxe")) {
+      temporary(isSpecial(path) ? ""
+                                : path + ".tmp" + std::to_string(getpid())),
+      file(temporary.empty() ? fopen(path.c_str(), "we")
+                             : fopen(temporary.c_str(), "wxe")) {
   if (!file)
     throw Failure("cannot create '" + path + "': " + strerror(errno));
 }
@@ -187,7 +260,8 @@ OutputFile::~OutputFile() {
   if (!file)
     return;
   fclose(file);
-  unlink(temporary.c_str());
+  if (!temporary.empty())
+    unlink(temporary.c_str());
 }
 
 void OutputFile::raise(const char *what) {
@@ -203,7 +277,7 @@ void OutputFile::write(const void *data, size_t size) {
 void OutputFile::commit() {
   if (fflush(file))
     raise("write");
-  if (rename(temporary.c_str(), path.c_str()))
+  if (!temporary.empty() && rename(temporary.c_str(), path.c_str()))
     raise("create");
   fclose(file);
   file = nullptr;

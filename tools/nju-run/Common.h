@@ -15,7 +15,9 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -43,13 +45,28 @@ void check(nju_status status);
 // Interruption
 //===----------------------------------------------------------------------===//
 
-/// From now on Ctrl-C sets a flag instead of ending the process; a second
-/// Ctrl-C before the flag is cleared does end it.
+/// From now on Ctrl-C (and SIGTERM, SIGHUP) sets a flag instead of ending the
+/// process; a second one before the flag is cleared does end it.
 void catchInterrupts();
 bool isInterrupted();
+/// Forgets a Ctrl-C; the other signals stay.
 void clearInterrupt();
 /// Throws Failure("interrupted") after Ctrl-C.
 void checkInterrupt();
+
+//===----------------------------------------------------------------------===//
+// Values of options
+//===----------------------------------------------------------------------===//
+
+/// The largest `int`, where nothing else bounds an option.
+inline constexpr uint64_t noLimit = 0x7fffffff;
+
+/// Accepts whole numbers from `least` to `most`.
+CLI::Validator wholeNumber(uint64_t least, uint64_t most = noLimit);
+
+/// Accepts finite numbers from 0 to `most`.
+CLI::Validator
+realNumber(double most = std::numeric_limits<double>::infinity());
 
 //===----------------------------------------------------------------------===//
 // Models and sessions
@@ -93,6 +110,9 @@ size_t getStepTokens(const nju_model *model);
 std::vector<float> prefill(nju_session *session, const nju_model *model,
                            const std::vector<int32_t> &tokens);
 
+/// Fails if `count` tokens of `what` do not fit into a sequence of the model.
+void requireFit(const nju_model *model, size_t count, const char *what);
+
 /// Parses "1,5,9"; every number must be in the vocabulary.
 std::vector<int32_t> parseTokens(const std::string &text, int64_t vocabulary);
 
@@ -103,7 +123,8 @@ std::vector<int32_t> parseTokens(const std::string &text, int64_t vocabulary);
 /// Writes to standard output at once; throws BrokenPipe or Failure.
 void print(const std::string &text);
 
-/// A file that appears under its name only when it is complete.
+/// A file that appears under its name only when it is complete. A device or a
+/// pipe is written as it is.
 class OutputFile {
 public:
   explicit OutputFile(const std::string &path);

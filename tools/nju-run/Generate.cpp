@@ -20,7 +20,7 @@ struct GenerateOptions {
   GenerationOptions generation;
   std::string tokenizer;
   std::optional<std::string> prompt;
-  std::string tokens;
+  std::optional<std::string> tokens;
   std::string form;
   std::vector<std::string> stops;
   bool noEcho = false;
@@ -30,7 +30,7 @@ struct GenerateOptions {
 /// The tokenizer; null where tokens come in and go out and none is there.
 static std::unique_ptr<Tokenizer> loadTokenizer(const GenerateOptions &options,
                                                 const nju_model *model) {
-  bool isNeeded = options.tokens.empty() || options.form == "text" ||
+  bool isNeeded = !options.tokens || options.form == "text" ||
                   !options.stops.empty() || !options.tokenizer.empty();
   bool isUseless = options.form == "tokens" && options.generation.ignoreEos;
   if (!isNeeded && (isUseless || Tokenizer::find(options.model.path).empty()))
@@ -41,8 +41,8 @@ static std::unique_ptr<Tokenizer> loadTokenizer(const GenerateOptions &options,
 static std::vector<int32_t> makePrompt(const GenerateOptions &options,
                                        const nju_model *model,
                                        const Tokenizer *tokenizer) {
-  if (!options.tokens.empty())
-    return parseTokens(options.tokens, nju_model_vocabulary(model));
+  if (options.tokens)
+    return parseTokens(*options.tokens, nju_model_vocabulary(model));
   std::vector<int32_t> prompt =
       tokenizer->encode(options.prompt.value_or(""), NJU_TOKENIZER_ADD_BOS);
   int32_t bos = nju_tokenizer_bos(tokenizer->get());
@@ -93,6 +93,7 @@ static void generate(const GenerateOptions &options) {
   std::unique_ptr<Tokenizer> tokenizer = loadTokenizer(options, model.get());
   std::vector<int32_t> prompt =
       makePrompt(options, model.get(), tokenizer.get());
+  requireFit(model.get(), prompt.size(), "the prompt");
   SessionHandle session = options.model.createSession(
       model.get(), int64_t(prompt.size()) + options.generation.maxNewTokens);
   Generator generator(model.get(), session.get(), options.generation);

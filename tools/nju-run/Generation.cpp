@@ -18,7 +18,7 @@ void GenerationOptions::add(CLI::App &command) {
                   "stop after this many tokens")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(wholeNumber(0));
   command.add_flag("--ignore-eos", ignoreEos,
                    "go on after the model's end token");
   command
@@ -26,34 +26,35 @@ void GenerationOptions::add(CLI::App &command) {
                   "0 takes the likeliest token (default), more draws more "
                   "freely")
       ->type_name("T")
-      ->check(CLI::NonNegativeNumber);
+      ->check(realNumber());
   command
       .add_option("--top-k", sampling.top_k,
                   "draw among the K likeliest tokens (default 0: all)")
       ->type_name("K")
-      ->check(CLI::NonNegativeNumber);
+      ->check(wholeNumber(0));
   command
       .add_option("--top-p", sampling.top_p,
                   "draw among the likeliest tokens that make up probability P "
                   "(default 1: all)")
       ->type_name("P")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(realNumber(1));
   command
       .add_option("--min-p", sampling.min_p,
                   "draw among tokens at least P times as likely as the "
                   "likeliest (default 0: all)")
       ->type_name("P")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(realNumber(1));
   command
       .add_option("--repetition-penalty", sampling.repetition_penalty,
                   "divide the logits of tokens that occurred (default 1: off)")
       ->type_name("R")
-      ->check(CLI::NonNegativeNumber);
+      ->check(realNumber());
   command
       .add_option("--seed", sampling.seed,
                   "seed of the draws (default 0); the same seed gives the same "
                   "text")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(wholeNumber(0, std::numeric_limits<uint64_t>::max()));
 }
 
 Generator::Generator(const nju_model *model, nju_session *session,

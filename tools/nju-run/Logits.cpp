@@ -47,6 +47,7 @@ static void runLogits(const LogitsOptions &options) {
   requireLanguageModel(model.get(), "logits");
   int64_t vocabulary = nju_model_vocabulary(model.get());
   std::vector<int32_t> tokens = parseTokens(options.tokens, vocabulary);
+  requireFit(model.get(), tokens.size(), "--tokens");
   SessionHandle session =
       options.model.createSession(model.get(), tokens.size());
   OutputFile file(options.output);

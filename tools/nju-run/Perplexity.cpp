@@ -263,7 +263,7 @@ void nju::run::addPerplexityCommand(CLI::App &app, Work &work) {
       ->add_option("--context", options->context,
                    "tokens a block (default: the model's longest sequence)")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(wholeNumber(1));
   command
       ->add_option("--tokenizer", options->tokenizer,
                    "tokenizer file or folder (default: beside the model)")

@@ -50,6 +50,8 @@ static int runTool(int argc, char **argv) {
 int main(int argc, char **argv) {
   // A closed pipe is noticed where standard output is written.
   signal(SIGPIPE, SIG_IGN);
+  // A file that grows too large is an error of writing, not the end.
+  signal(SIGXFSZ, SIG_IGN);
   catchInterrupts();
   try {
     return runTool(argc, argv);

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
 
@@ -51,7 +52,6 @@ struct Command : testing::Test {
       _exit(99);
     if (limit) {
       // Files cannot grow beyond this: writing fails as on a full disk.
-      std::signal(SIGXFSZ, SIG_IGN);
       rlimit size = {rlim_t(limit), rlim_t(limit)};
       setrlimit(RLIMIT_FSIZE, &size);
     }
@@ -288,10 +288,46 @@ TEST_F(Command, RefusesBadPrompts) {
   for (int i = 0; i < 40; ++i)
     long41 += ",1";
   expectError({"generate", "fake.so", "--tokens", long41},
-              "sequence 0 is full with 40 tokens");
+              "the prompt has 41 tokens, model 'fake' was compiled for "
+              "sequences of at most 40");
+  expectError({"logits", "fake.so", "--tokens", long41, "-o", "l.npy"},
+              "--tokens has 41 tokens, model 'fake' was compiled for");
+  expectError({"generate", "fake.so", "--tokens", ""}, "--tokens is empty");
   expectError({"generate", "fake-graph.so", "--tokens", "1"},
               "model 'fake-graph' is no language model, so 'generate' does not "
               "apply: use 'nju-run run'");
+}
+
+TEST_F(Command, RefusesValuesOutOfRange) {
+  struct {
+    const char *option, *value, *message;
+  } cases[] = {
+      {"--max-new-tokens", "-1", "'-1' is not a whole number of at least 0"},
+      {"--max-new-tokens", "99999999999", "of at least 0"},
+      {"--top-k", "1.5", "'1.5' is not a whole number of at least 0"},
+      {"--top-k", "", "'' is not a whole number"},
+      {"--seed", "-1", "'-1' is not a whole number from 0 to 184467440737095"},
+      {"--seed", "99999999999999999999", "is not a whole number from 0 to"},
+      {"--threads", "0", "'0' is not a whole number from 1 to 1024"},
+      {"--temperature", "-1", "'-1' is not a number of at least 0"},
+      {"--temperature", "nan", "'nan' is not a number of at least 0"},
+      {"--temperature", "inf", "'inf' is not a number of at least 0"},
+      {"--temperature", "warm", "'warm' is not a number of at least 0"},
+      {"--top-p", "1.5", "'1.5' is not a number from 0 to 1"},
+      {"--min-p", "nan", "'nan' is not a number from 0 to 1"},
+      {"--repetition-penalty", "-1", "'-1' is not a number of at least 0"},
+      {"--print", "json", "json not in {text,tokens}"},
+  };
+  for (const auto &entry : cases) {
+    SCOPED_TRACE(entry.option);
+    expectError(
+        {"generate", "fake.so", "--tokens", "1", entry.option, entry.value},
+        entry.message);
+  }
+  expectError({"bench", "fake.so", "--prefill", "-1"},
+              "'-1' is not a whole number of at least 0");
+  expectError({"bench", "fake.so", "--repetitions", "0"},
+              "'0' is not a whole number of at least 1");
 }
 
 TEST_F(Command, RefusesTokenizersThatDoNotFit) {
@@ -308,21 +344,25 @@ TEST_F(Command, RefusesTokenizersThatDoNotFit) {
       "none.json");
 }
 
-TEST_F(Command, StopsCleanlyAtCtrlC) {
-  pid_t child = start({"generate", "fake-slow.so", "--tokens", "1,5,9"});
-  // Wait for the first token, the rest takes seconds.
-  for (int i = 0; i < 500 && readFile(folder.get("out")).empty(); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  kill(child, SIGINT);
-  Result result = wait(child);
-  EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.err, "nju-run: error: interrupted\n");
+TEST_F(Command, StopsCleanlyAtSignals) {
   std::string all = join(predictAll({1, 5, 9}, 38));
-  ASSERT_GT(result.out.size(), 1u);
-  EXPECT_EQ(result.out.back(), '\n');
-  result.out.pop_back();
-  EXPECT_LT(result.out.size(), all.size());
-  EXPECT_EQ(all.rfind(result.out, 0), 0u) << result.out;
+  for (int number : {SIGINT, SIGTERM, SIGHUP}) {
+    SCOPED_TRACE(number);
+    folder.write("out", "");
+    pid_t child = start({"generate", "fake-slow.so", "--tokens", "1,5,9"});
+    // Wait for the first token, the rest takes seconds.
+    for (int i = 0; i < 500 && readFile(folder.get("out")).empty(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    kill(child, number);
+    Result result = wait(child);
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.err, "nju-run: error: interrupted\n");
+    ASSERT_GT(result.out.size(), 1u);
+    EXPECT_EQ(result.out.back(), '\n');
+    result.out.pop_back();
+    EXPECT_LT(result.out.size(), all.size());
+    EXPECT_EQ(all.rfind(result.out, 0), 0u) << result.out;
+  }
 }
 
 TEST_F(Command, EndsQuietlyWhenThePipeCloses) {
@@ -486,6 +526,12 @@ TEST_F(Command, PrintsInfo) {
             nlohmann::json::parse(fake::makeGraphSignature()));
   expectError({"info", "none.so"}, "cannot open model 'none.so'");
   expectError({"info", "fake-cpu.so"}, "lacks tbm, lwp");
+  std::string broken = readFile(folder.get("fake.so"));
+  size_t library = broken.find("libc.so.6");
+  ASSERT_NE(library, std::string::npos);
+  folder.write("broken.so", broken.replace(library, 9, "libx.so.6"));
+  expectError({"info", "broken.so"},
+              "cannot load model 'broken.so': libx.so.6");
   folder.write("fake.safetensors", fake::makeWeightFile("0123"));
   expectError({"info", "fake.so"}, "is not the one compiled with model 'fake'");
   Result help = run({"--help"});
@@ -524,6 +570,20 @@ TEST_F(Command, WritesLogits) {
     EXPECT_EQ(row, fake::makeLogits(fake::predict(
                        {tokens.begin(), tokens.begin() + i + 1})));
   }
+}
+
+TEST_F(Command, WritesIntoAPipeAndLeavesItThere) {
+  std::string path = folder.get("pipe");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  int pipe = open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  expectOutput({"logits", "fake.so", "--tokens", "1", "-o", "pipe"}, "");
+  char magic[6];
+  ASSERT_EQ(read(pipe, magic, 6), 6);
+  EXPECT_EQ(std::string(magic + 1, 5), "NUMPY");
+  close(pipe);
+  struct stat info;
+  ASSERT_EQ(stat(path.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISFIFO(info.st_mode));
 }
 
 TEST_F(Command, WritesNothingOnFailure) {
@@ -581,7 +641,7 @@ TEST_F(Command, RunsGraphs) {
       "input 'a' is given twice");
   expectError(
       {"run", "fake-graph.so", "--input", "a=b.npy", "--input", "b=b.npy"},
-      "input 'a' has DLPack type code 0 with 32 bits");
+      "input 'a' has elements of type i32, expected f32");
   expectError({"run", "fake-graph.so", "--input", "a=a.npy", "--input",
                "b=b.npy", "--output-dir", "no/where"},
               "cannot create folder 'no/where'");

@@ -128,11 +128,11 @@ TEST_F(Run, RefusesWrongTensors) {
   DLTensor good = inputs[0];
   inputs[0].dtype = {kDLFloat, 64, 1};
   EXPECT_FAILURE(run(), NJU_INVALID_ARGUMENT,
-                 "input 'a' has DLPack type code 2 with 64 bits and 1 lanes, "
-                 "expected f32 (code 2, 32 bits, 1 lane)");
+                 "input 'a' has elements of type f64, expected f32");
   inputs[0] = good;
   inputs[0].dtype.lanes = 4;
-  EXPECT_FAILURE(run(), NJU_INVALID_ARGUMENT, "and 4 lanes");
+  EXPECT_FAILURE(run(), NJU_INVALID_ARGUMENT,
+                 "elements of type vector of 4, expected f32");
   inputs[0] = good;
   inputs[0].device.device_type = kDLCUDA;
   EXPECT_FAILURE(run(), NJU_INVALID_ARGUMENT,

@@ -73,6 +73,10 @@ TEST_F(WeightFile, SaysWhatIsWrongWithTheHeader) {
                  "its header is longer than the file");
   EXPECT_FAILURE(open(change("{\"__", "[\"__")), NJU_DATA_LOSS,
                  "its header is not a JSON object");
+  EXPECT_FAILURE(open(change("{\"dtype\":\"F32\",\"shape\":[2,8],"
+                             "\"data_offsets\":[0,64]}",
+                             "7")),
+                 NJU_DATA_LOSS, "tensor 'a' is not described by an object");
   EXPECT_FAILURE(open(change("\"dtype\":\"F32\"", "\"dtype\":\"F33\"")),
                  NJU_DATA_LOSS, "tensor 'a' has no valid 'dtype' and 'shape'");
   EXPECT_FAILURE(open(change("[2,8]", "[2,9]")), NJU_DATA_LOSS,
