@@ -64,10 +64,10 @@ private:
     SmallVector<int64_t> freshColumns, pastColumns;
     BlockArgument past;
   };
-  /// Evaluated cached tensor for one length.
-  struct Elements {
-    HostTensor tensor;
-    SmallVector<int64_t> lead;
+  /// A source's elements: `count` rows along one axis, with `inner` elements
+  /// of each behind the axis.
+  struct Rows {
+    int64_t source = 0, count = 0, inner = 1;
   };
 
   LogicalResult collect(Value value, Movement &movement, bool mayScale);
@@ -79,8 +79,9 @@ private:
                                  Evaluator &evaluator, Location loc);
   LogicalResult readElements(Cached &cached, const HostTensor &tensor,
                              LMLength length);
-  LogicalResult readElement(Cached &cached, int64_t number, int64_t column,
-                            int64_t position, LMLength length);
+  FailureOr<Rows> rowsOf(Value source, bool isPast, LMLength length);
+  LogicalResult readElement(const Rows &rows, int64_t number, int64_t row,
+                            int64_t &known);
   LogicalResult findGroups(LMAttention &attention);
   bool hasGroups(const Cached &cached, int64_t groups);
   LogicalResult findStrides(Cached &cached);
@@ -89,8 +90,10 @@ private:
                              const Movement &movement, LMLength length);
   void bindSources(const Movement &movement, Evaluator &evaluator,
                    LMLength length);
+  int64_t headOffset(const Cached &cached, const HostTensor &tensor,
+                     int64_t head);
   int64_t elementAt(const Cached &cached, const HostTensor &tensor,
-                    int64_t head, int64_t position, int64_t element);
+                    int64_t offset, int64_t position, int64_t element);
   std::optional<int64_t> freshAxis(Value value) {
     return graph.tokenAxis(value);
   }
@@ -239,10 +242,10 @@ FailureOr<HostTensor> Tracer::evaluate(const Movement &movement, Value value,
   return tensor;
 }
 
-/// Number of the element of a head at a position; leading dimensions of size
-/// one serve all heads.
-int64_t Tracer::elementAt(const Cached &cached, const HostTensor &tensor,
-                          int64_t head, int64_t position, int64_t element) {
+/// Index of a head's first element; leading dimensions of size one serve all
+/// heads.
+int64_t Tracer::headOffset(const Cached &cached, const HostTensor &tensor,
+                           int64_t head) {
   ArrayRef<int64_t> shape = tensor.getShape();
   auto query = cast<RankedTensorType>(cached.attention->query.getType());
   ArrayRef<int64_t> lead = query.getShape().drop_back(2);
@@ -260,38 +263,45 @@ int64_t Tracer::elementAt(const Cached &cached, const HostTensor &tensor,
           leadIndex * shape[i] + (shape[i] == 1 ? 0 : coordinates[inLead]);
     }
   }
-  int64_t rows = shape[leadRank], columns = shape[leadRank + 1];
-  int64_t row = cached.isTransposed ? element : position;
-  int64_t column = cached.isTransposed ? position : element;
-  return tensor
-      .elements<int64_t>()[(leadIndex * rows + row) * columns + column];
+  return leadIndex * shape[leadRank] * shape[leadRank + 1];
 }
 
-/// Learns, or checks, where one element comes from.
-LogicalResult Tracer::readElement(Cached &cached, int64_t number,
-                                  int64_t column, int64_t position,
-                                  LMLength length) {
-  bool isPast = position < length.past;
-  Value source =
-      isPast ? cached.movement.pasts.front() : cached.movement.fresh.front();
-  if (sources[number >> kSourceBits] != source)
-    return failure();
+/// Number of the element of a head at a position.
+int64_t Tracer::elementAt(const Cached &cached, const HostTensor &tensor,
+                          int64_t offset, int64_t position, int64_t element) {
+  int64_t columns = tensor.getShape().back();
+  int64_t row = cached.isTransposed ? element : position;
+  int64_t column = cached.isTransposed ? position : element;
+  return tensor.elements<int64_t>()[offset + row * columns + column];
+}
+
+/// How the numbers of a source's elements are made of row and column.
+FailureOr<Tracer::Rows> Tracer::rowsOf(Value source, bool isPast,
+                                       LMLength length) {
   std::optional<int64_t> axis =
       isPast ? graph.pastAxis(source) : graph.tokenAxis(source);
   if (!axis)
     return failure();
   SmallVector<int64_t> shape = graph.shapeAt(source, length);
-  SmallVector<int64_t> coordinates =
-      unflatten(number & ((int64_t(1) << kSourceBits) - 1), shape);
-  if (coordinates[*axis] != (isPast ? position : position - length.past))
+  Rows rows;
+  rows.source = llvm::find(sources, source) - sources.begin();
+  rows.count = shape[*axis];
+  for (int64_t dim : ArrayRef<int64_t>(shape).drop_front(*axis + 1))
+    rows.inner *= dim;
+  return rows;
+}
+
+/// Learns, or checks, where one element comes from.
+LogicalResult Tracer::readElement(const Rows &rows, int64_t number, int64_t row,
+                                  int64_t &known) {
+  int64_t index = number & ((int64_t(1) << kSourceBits) - 1);
+  int64_t outer = index / rows.inner;
+  if (number >> kSourceBits != rows.source || outer % rows.count != row)
     return failure();
-  coordinates.erase(coordinates.begin() + *axis);
-  shape.erase(shape.begin() + *axis);
-  int64_t index = flatten(coordinates, shape);
-  int64_t &known = (isPast ? cached.pastColumns : cached.freshColumns)[column];
+  int64_t column = outer / rows.count * rows.inner + index % rows.inner;
   if (known < 0)
-    known = index;
-  return success(known == index);
+    known = column;
+  return success(known == column);
 }
 
 LogicalResult Tracer::readElements(Cached &cached, const HostTensor &tensor,
@@ -307,13 +317,26 @@ LogicalResult Tracer::readElements(Cached &cached, const HostTensor &tensor,
       cached.isTransposed ? tensor.getDim(rank - 2) : tensor.getDim(rank - 1);
   if (total != length.total() || width != attention.headDim)
     return failure();
-  for (int64_t head = 0; head < attention.heads; ++head)
+  FailureOr<Rows> fresh = rowsOf(cached.movement.fresh.front(), false, length);
+  FailureOr<Rows> past = fresh;
+  if (length.past > 0 && !cached.movement.pasts.empty())
+    past = rowsOf(cached.movement.pasts.front(), true, length);
+  if (failed(fresh) || failed(past))
+    return failure();
+  for (int64_t head = 0; head < attention.heads; ++head) {
+    int64_t offset = headOffset(cached, tensor, head);
     for (int64_t position = 0; position < total; ++position)
-      for (int64_t element = 0; element < width; ++element)
+      for (int64_t element = 0; element < width; ++element) {
+        int64_t column = head * width + element;
+        bool isPast = position < length.past;
         if (failed(readElement(
-                cached, elementAt(cached, tensor, head, position, element),
-                head * width + element, position, length)))
+                isPast ? *past : *fresh,
+                elementAt(cached, tensor, offset, position, element),
+                isPast ? position : position - length.past,
+                (isPast ? cached.pastColumns : cached.freshColumns)[column])))
           return failure();
+      }
+  }
   return success();
 }
 
@@ -414,7 +437,8 @@ LogicalResult Tracer::checkPresent(Cached &cached, Value present,
   SmallVector<int64_t> rest(shape);
   rest.erase(rest.begin() + axis);
   const LMAttention &attention = *cached.attention;
-  for (int64_t head = 0; head < attention.heads; ++head)
+  for (int64_t head = 0; head < attention.heads; ++head) {
+    int64_t offset = headOffset(cached, *used, head);
     for (int64_t d = 0; d < attention.headDim; ++d) {
       int64_t column = cached.pastColumns[head * attention.headDim + d];
       SmallVector<int64_t> at = unflatten(column, rest);
@@ -422,10 +446,11 @@ LogicalResult Tracer::checkPresent(Cached &cached, Value present,
       for (int64_t position = 0; position < length.total(); ++position) {
         at[axis] = position;
         if (next->elements<int64_t>()[flatten(at, shape)] !=
-            elementAt(cached, *used, head, position, d))
+            elementAt(cached, *used, offset, position, d))
           return failure();
       }
     }
+  }
   return success();
 }
 

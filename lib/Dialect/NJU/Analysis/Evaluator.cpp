@@ -141,15 +141,58 @@ Evaluator::Evaluator(ShapeInference *shapes, EvaluatorOptions options)
 Evaluator::~Evaluator() = default;
 
 void Evaluator::bind(Value value, HostTensor tensor) {
+  bool fits = keepsSymbols(value, tensor.getShape(), &tensor);
   bound[value] = std::move(tensor);
   boundShapes.erase(value);
-  forgetResults();
+  forgetDependents(value, fits);
 }
 
 void Evaluator::bindShape(Value value, ArrayRef<int64_t> shape) {
+  bool fits = keepsSymbols(value, shape, nullptr);
   bound.erase(value);
   boundShapes[value] = llvm::SmallVector<int64_t>(shape);
-  forgetResults();
+  forgetDependents(value, fits);
+}
+
+/// True if the symbols have numbers already that give this shape and, if it has
+/// a say in them, these elements.
+bool Evaluator::keepsSymbols(Value value, ArrayRef<int64_t> shape,
+                             const HostTensor *tensor) {
+  if (!shapes)
+    return true;
+  auto fit = [&](ArrayRef<SymbolicExpr> exprs, ArrayRef<int64_t> numbers) {
+    return exprs.size() == numbers.size() &&
+           llvm::all_of(llvm::zip(exprs, numbers), [&](auto pair) {
+             return std::get<0>(pair).evaluate(symbols) == std::get<1>(pair);
+           });
+  };
+  if (!fit(shapes->dims(value), shape))
+    return false;
+  auto content = shapes->content(value);
+  if (!content)
+    return true;
+  auto given = bound.find(value);
+  bool was = given == bound.end() || fit(*content, given->second.getInts());
+  return was && (!tensor || fit(*content, tensor->getInts()));
+}
+
+/// Forgets what was computed from a value; everything if the numbers of symbols
+/// may change.
+void Evaluator::forgetDependents(Value value, bool keepSymbols) {
+  if (!keepSymbols)
+    return forgetResults();
+  if (results.empty() && failures.empty())
+    return;
+  llvm::SetVector<Value> dependents;
+  dependents.insert(value);
+  for (size_t i = 0; i < dependents.size(); ++i) {
+    results.erase(dependents[i]);
+    failures.erase(dependents[i]);
+    for (Operation *user : dependents[i].getUsers())
+      for (Value result : user->getResults())
+        if (isDone(result) && !bound.count(result))
+          dependents.insert(result);
+  }
 }
 
 void Evaluator::clear() {

@@ -73,6 +73,9 @@ private:
   };
   void solveSymbols();
   bool solve(SymbolicExpr expr, int64_t value);
+  bool keepsSymbols(mlir::Value value, llvm::ArrayRef<int64_t> shape,
+                    const HostTensor *tensor);
+  void forgetDependents(mlir::Value value, bool keepSymbols);
   void forgetResults();
   bool isDone(mlir::Value value) const;
   std::optional<HostTensor> fromShapes(mlir::Value value);
