@@ -40,9 +40,12 @@ public:
       if (!needed.contains(&op))
         continue;
       FailureOr<LMAttention> attention = LMAttention();
-      if (auto softmax = dyn_cast<SoftmaxOp>(op))
+      if (auto softmax = dyn_cast<SoftmaxOp>(op)) {
+        // Probabilities of a fixed number of things are no attention's.
+        if (!softmax.getType().isDynamicDim(softmax.getAxis()))
+          continue;
         attention = match(softmax);
-      else if (auto whole = dyn_cast<AttentionOp>(op))
+      } else if (auto whole = dyn_cast<AttentionOp>(op))
         attention = match(whole);
       else
         continue;

@@ -16,6 +16,7 @@
 
 #include "LMAttention.h"
 #include "PatternUtils.h"
+#include "nju/Dialect/NJU/Analysis/RowEvaluator.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -26,6 +27,10 @@ namespace {
 
 /// The number of an element: its source in the upper bits.
 constexpr int kSourceBits = 40;
+
+/// Elements that are followed at once at the full length, and how often.
+constexpr int64_t kElementsAtOnce = int64_t(1) << 18;
+constexpr int64_t kBlocks = 64;
 
 bool isFloatCast(Operation *op) {
   auto cast = dyn_cast<CastOp>(op);
@@ -77,8 +82,10 @@ private:
   LogicalResult follow(Cached &cached, Evaluator &evaluator, LMLength length);
   FailureOr<HostTensor> evaluate(const Movement &movement, Value value,
                                  Evaluator &evaluator, Location loc);
+  LogicalResult followRows(Cached &cached, LMLength length);
+  void bindRows(const Movement &movement, RowEvaluator &rows, LMLength length);
   LogicalResult readElements(Cached &cached, const HostTensor &tensor,
-                             LMLength length);
+                             LMLength length, int64_t first, int64_t count);
   FailureOr<Rows> rowsOf(Value source, bool isPast, LMLength length);
   LogicalResult readElement(const Rows &rows, int64_t number, int64_t row,
                             int64_t &known);
@@ -304,8 +311,10 @@ LogicalResult Tracer::readElement(const Rows &rows, int64_t number, int64_t row,
   return success(known == column);
 }
 
+/// Reads the elements of `count` positions from the `first` on.
 LogicalResult Tracer::readElements(Cached &cached, const HostTensor &tensor,
-                                   LMLength length) {
+                                   LMLength length, int64_t first,
+                                   int64_t count) {
   const LMAttention &attention = *cached.attention;
   int64_t columns = attention.heads * attention.headDim;
   cached.freshColumns.resize(columns, -1);
@@ -315,7 +324,7 @@ LogicalResult Tracer::readElements(Cached &cached, const HostTensor &tensor,
       cached.isTransposed ? tensor.getDim(rank - 1) : tensor.getDim(rank - 2);
   int64_t width =
       cached.isTransposed ? tensor.getDim(rank - 2) : tensor.getDim(rank - 1);
-  if (total != length.total() || width != attention.headDim)
+  if (total != count || width != attention.headDim)
     return failure();
   FailureOr<Rows> fresh = rowsOf(cached.movement.fresh.front(), false, length);
   FailureOr<Rows> past = fresh;
@@ -325,13 +334,14 @@ LogicalResult Tracer::readElements(Cached &cached, const HostTensor &tensor,
     return failure();
   for (int64_t head = 0; head < attention.heads; ++head) {
     int64_t offset = headOffset(cached, tensor, head);
-    for (int64_t position = 0; position < total; ++position)
+    for (int64_t row = 0; row < count; ++row)
       for (int64_t element = 0; element < width; ++element) {
         int64_t column = head * width + element;
+        int64_t position = first + row;
         bool isPast = position < length.past;
         if (failed(readElement(
                 isPast ? *past : *fresh,
-                elementAt(cached, tensor, offset, position, element),
+                elementAt(cached, tensor, offset, row, element),
                 isPast ? position : position - length.past,
                 (isPast ? cached.pastColumns : cached.freshColumns)[column])))
           return failure();
@@ -348,10 +358,78 @@ LogicalResult Tracer::follow(Cached &cached, Evaluator &evaluator,
       evaluate(cached.movement, cached.value, evaluator, loc);
   if (failed(tensor))
     return failure();
-  if (failed(readElements(cached, *tensor, length)))
+  if (failed(readElements(cached, *tensor, length, 0, length.total())))
     return graph.refuse(loc, "the " + cached.what +
                                  " of an attention are not those of the past "
                                  "and the new tokens in order");
+  return success();
+}
+
+void Tracer::bindRows(const Movement &movement, RowEvaluator &rows,
+                      LMLength length) {
+  Type i64 = IntegerType::get(graph.getFunction().getContext(), 64);
+  auto bind = [&](Value value) {
+    int64_t source = llvm::find(sources, value) - sources.begin();
+    SmallVector<int64_t> all = graph.shapeAt(value, length);
+    rows.bind(value, [=](RowRange range) -> FailureOr<HostTensor> {
+      if (range.first + range.count > all[range.axis])
+        return failure();
+      SmallVector<int64_t> shape(all);
+      shape[range.axis] = range.count;
+      int64_t inner = 1;
+      for (int64_t dim : ArrayRef<int64_t>(all).drop_front(range.axis + 1))
+        inner *= dim;
+      HostTensor tensor = HostTensor::uninitialized(i64, shape);
+      for (auto [i, number] :
+           llvm::enumerate(tensor.mutableElements<int64_t>())) {
+        int64_t row = static_cast<int64_t>(i) / inner;
+        int64_t outer = row / range.count;
+        int64_t index =
+            (outer * all[range.axis] + range.first + row % range.count) *
+                inner +
+            static_cast<int64_t>(i) % inner;
+        number = (source << kSourceBits) + index;
+      }
+      return tensor;
+    });
+  };
+  llvm::for_each(movement.fresh, bind);
+  llvm::for_each(movement.pasts, bind);
+  // A multiplication does not move: what goes in comes out.
+  for (Value scaling : movement.scalings)
+    rows.bind(scaling,
+              [&rows, inner = matchScaled(scaling)->value](RowRange range) {
+                return rows.evaluate(inner, range);
+              });
+}
+
+/// Follows a long sequence: blocks of positions, the first and the last one
+/// among them.
+LogicalResult Tracer::followRows(Cached &cached, LMLength length) {
+  auto evaluator = graph.createEvaluator(length);
+  RowEvaluator rows(*evaluator);
+  bindRows(cached.movement, rows, length);
+  const LMAttention &attention = *cached.attention;
+  Location loc = attention.root->getLoc();
+  int64_t axis = cast<RankedTensorType>(cached.value.getType()).getRank() -
+                 (cached.isTransposed ? 1 : 2);
+  int64_t block = std::max<int64_t>(
+      1, kElementsAtOnce / (attention.heads * attention.headDim));
+  int64_t blocks = llvm::divideCeil(length.total(), block);
+  int64_t wanted = std::min(blocks, kBlocks);
+  for (int64_t i = 0; i < wanted; ++i) {
+    int64_t first = (wanted > 1 ? i * (blocks - 1) / (wanted - 1) : 0) * block;
+    int64_t count = std::min(block, length.total() - first);
+    FailureOr<HostTensor> tensor =
+        rows.evaluate(cached.value, {axis, first, count});
+    if (failed(tensor) ||
+        failed(readElements(cached, *tensor, length, first, count)))
+      return graph.refuse(loc, "the " + cached.what +
+                                   " of an attention are not those of the past "
+                                   "and the new tokens in order for " +
+                                   Twine(length.total()) + " tokens");
+    rows.clear();
+  }
   return success();
 }
 
@@ -430,8 +508,12 @@ LogicalResult Tracer::checkPresent(Cached &cached, Value present,
   if (failed(used))
     return failure();
   int64_t axis = *graph.pastAxis(cached.past);
-  LMLength after = {1, length.total()};
-  SmallVector<int64_t> shape = graph.shapeAt(cached.past, after);
+  // All tokens, or the new ones only, which the caller appends.
+  SmallVector<int64_t> shape =
+      graph.shapeAt(cached.past, LMLength{1, length.total()});
+  int64_t first =
+      next->getShape() == ArrayRef<int64_t>(shape) ? 0 : length.past;
+  shape[axis] -= first;
   if (next->getShape() != ArrayRef<int64_t>(shape))
     return failure();
   SmallVector<int64_t> rest(shape);
@@ -443,8 +525,8 @@ LogicalResult Tracer::checkPresent(Cached &cached, Value present,
       int64_t column = cached.pastColumns[head * attention.headDim + d];
       SmallVector<int64_t> at = unflatten(column, rest);
       at.insert(at.begin() + axis, 0);
-      for (int64_t position = 0; position < length.total(); ++position) {
-        at[axis] = position;
+      for (int64_t position = first; position < length.total(); ++position) {
+        at[axis] = position - first;
         if (next->elements<int64_t>()[flatten(at, shape)] !=
             elementAt(cached, *used, offset, position, d))
           return failure();
@@ -467,9 +549,11 @@ LogicalResult Tracer::checkPresents(ArrayRef<LMLength> lengths) {
   for (Cached &cached : all) {
     bool found = false;
     for (auto [present, movement] : llvm::zip(graph.getPresents(), movements)) {
-      bool isPresent = llvm::any_of(movement.pasts, [&](Value past) {
-        return argumentOf(past) == cached.past;
-      });
+      bool isPresent = movement.pasts.empty()
+                           ? movement.fresh.contains(cached.source->fresh)
+                           : llvm::any_of(movement.pasts, [&](Value past) {
+                               return argumentOf(past) == cached.past;
+                             });
       if (!isPresent || found)
         continue;
       found = true;
@@ -509,11 +593,9 @@ LogicalResult Tracer::run(MutableArrayRef<LMAttention> attentions) {
   // layers are alike; the first one speaks for them.
   LMLength full = graph.getPasts().empty() ? LMLength{maxTokens, 0}
                                            : LMLength{1, maxTokens - 1};
-  for (Cached &cached : MutableArrayRef<Cached>(all).take_front(2)) {
-    auto evaluator = graph.createEvaluator(full);
-    if (failed(follow(cached, *evaluator, full)))
+  for (Cached &cached : MutableArrayRef<Cached>(all).take_front(2))
+    if (failed(followRows(cached, full)))
       return failure();
-  }
   return success();
 }
 

@@ -38,12 +38,93 @@ std::string LMGraph::resultName(unsigned index) {
 LogicalResult LMGraph::specialize() {
   if (failed(findResults()) || failed(findRoles()) || failed(inferShapes()))
     return failure();
-  auto type = cast<RankedTensorType>(logits.getType());
-  if (tokenAxis(logits) != 1 || type.getDimSize(0) != 1)
-    return refuse(logits.getLoc(),
-                  "output '" + resultName(0) +
+  if (!hasRowPerToken() && takeAllTokens() && failed(inferShapes()))
+    return failure();
+  if (!hasRowPerToken())
+    return refuse(getLogits().getLoc(),
+                  "output '" + resultName(logitsIndex) +
                       "' does not have one row for each token");
   return success();
+}
+
+/// True if the logits are `[1, tokens, vocabulary]` or `[tokens, vocabulary]`.
+bool LMGraph::hasRowPerToken() {
+  auto type = cast<RankedTensorType>(getLogits().getType());
+  int64_t rank = type.getRank();
+  return tokenAxis(getLogits()) == rank - 2 &&
+         (rank == 2 || type.getDimSize(0) == 1);
+}
+
+/// Some graphs compute the logits of the last token only. Such a graph, called
+/// with each prefix of a sequence, gives what the graph without the selection
+/// gives for the sequence at once. (That no token sees a later one is proven
+/// for every graph.) Replaces the selections; true if there were any.
+bool LMGraph::takeAllTokens() {
+  llvm::SetVector<Value> reached;
+  SmallVector<Operation *> selections;
+  reached.insert(getLogits());
+  for (size_t i = 0; i < reached.size(); ++i) {
+    Operation *op = reached[i].getDefiningOp();
+    if (!op || !isData(reached[i]) || isa<ShapeOfOp>(op))
+      continue;
+    if (selectsLastToken(op))
+      selections.push_back(op);
+    else
+      reached.insert(op->operand_begin(), op->operand_end());
+  }
+  for (Operation *op : selections) {
+    Value all = op->getOperand(0);
+    auto type = cast<RankedTensorType>(op->getResult(0).getType());
+    if (type.getRank() < cast<RankedTensorType>(all.getType()).getRank()) {
+      // The tokens take the place of the batch of one.
+      OpBuilder builder(op);
+      all = SqueezeOp::create(builder, op->getLoc(), type, all,
+                              ArrayRef<int64_t>{0});
+    }
+    op->getResult(0).replaceAllUsesWith(all);
+    op->erase();
+  }
+  kinds.clear();
+  return !selections.empty();
+}
+
+/// True if an op takes, for every length, just the last one of all tokens.
+bool LMGraph::selectsLastToken(Operation *op) {
+  if (!isa<SliceOp, GatherOp>(op))
+    return false;
+  std::optional<int64_t> axis = tokenAxis(op->getOperand(0));
+  auto gather = dyn_cast<GatherOp>(op);
+  auto slice = dyn_cast<SliceOp>(op);
+  if (!axis ||
+      (gather && (static_cast<int64_t>(gather.getAxis()) != axis ||
+                  gather.getIndices().getType().getRank() > 1 || axis != 1 ||
+                  !shapes.dims(op->getOperand(0))[0].isConstant(1))))
+    return false;
+  if (slice && slice.getAxes() != ArrayRef<int64_t>{*axis})
+    return false;
+  for (int64_t count : {1, 2, 5}) {
+    // The token that is taken is known by its number.
+    LMLength length = {count, 0};
+    SmallVector<int64_t> shape = shapeAt(op->getOperand(0), length);
+    if (shape.empty())
+      return false;
+    auto evaluator = createEvaluator(length);
+    HostTensor numbers = HostTensor::uninitialized(
+        IntegerType::get(op->getContext(), 64), shape);
+    int64_t inner = 1;
+    for (int64_t dim : ArrayRef<int64_t>(shape).drop_front(*axis + 1))
+      inner *= dim;
+    for (auto [i, number] : llvm::enumerate(numbers.mutableElements<int64_t>()))
+      number = static_cast<int64_t>(i) / inner % count;
+    evaluator->bind(op->getOperand(0), numbers);
+    FailureOr<HostTensor> taken = evaluator->evaluate(op->getResult(0));
+    if (failed(taken) ||
+        taken->getNumElements() * count != numbers.getNumElements() ||
+        llvm::any_of(taken->getInts(),
+                     [&](int64_t i) { return i != count - 1; }))
+      return false;
+  }
+  return true;
 }
 
 /// The value before the casts between floats at the function's boundary.
@@ -56,27 +137,42 @@ static Value beforeCasts(Value value) {
 }
 
 LogicalResult LMGraph::findResults() {
-  Operation *terminator = function.getBody().front().getTerminator();
+  terminator = function.getBody().front().getTerminator();
   if (terminator->getNumOperands() == 0)
     return refuse(function.getLoc(), "it has no outputs");
+  // Keys and values have at least four dimensions.
+  SmallVector<unsigned> candidates;
   for (auto [index, operand] : llvm::enumerate(terminator->getOperands())) {
     auto type = dyn_cast<RankedTensorType>(operand.getType());
     if (!type || !isa<FloatType>(type.getElementType()))
       return refuse(function.getLoc(), "output '" + resultName(index) +
                                            "' is no tensor of floats");
-    if (index > 0) {
-      presents.push_back(beforeCasts(operand));
-      continue;
-    }
-    logits = beforeCasts(operand);
-    if (type.getRank() != 3 || type.isDynamicDim(2))
-      return refuse(function.getLoc(),
-                    "its first output '" + resultName(0) +
-                        "' is not [batch, sequence, vocabulary] with a static "
-                        "vocabulary");
-    vocabulary = type.getDimSize(2);
+    if ((type.getRank() == 2 || type.getRank() == 3) &&
+        !type.isDynamicDim(type.getRank() - 1))
+      candidates.push_back(index);
   }
+  if (candidates.empty())
+    return refuse(function.getLoc(),
+                  "no output is [batch, sequence, vocabulary] with a static "
+                  "vocabulary");
+  logitsIndex = candidates.front();
+  for (unsigned index : candidates)
+    if (StringRef(resultName(index)).lower() == "logits")
+      logitsIndex = index;
+  vocabulary = cast<RankedTensorType>(getLogits().getType()).getShape().back();
   return success();
+}
+
+Value LMGraph::getLogits() {
+  return beforeCasts(terminator->getOperand(logitsIndex));
+}
+
+SmallVector<Value> LMGraph::getPresents() {
+  SmallVector<Value> presents;
+  for (auto [index, operand] : llvm::enumerate(terminator->getOperands()))
+    if (index != logitsIndex)
+      presents.push_back(beforeCasts(operand));
+  return presents;
 }
 
 LogicalResult LMGraph::findRoles() {
@@ -98,26 +194,72 @@ LogicalResult LMGraph::findRoles() {
   return findIntegerRoles(integers);
 }
 
-/// Arguments whose values reach a lookup in a weight without other data.
-static bool looksUpWeight(BlockArgument argument, int64_t rows) {
+/// What is computed of an argument by `passes`, the argument first.
+static llvm::SetVector<Value>
+reachedFrom(BlockArgument argument,
+            llvm::function_ref<bool(OpOperand &)> passes) {
   llvm::SetVector<Value> reached;
   reached.insert(argument);
   for (size_t i = 0; i < reached.size(); ++i)
-    for (Operation *user : reached[i].getUsers()) {
-      if (auto gather = dyn_cast<GatherOp>(user)) {
-        Value table = gather.getInput();
-        while (auto cast = table.getDefiningOp<CastOp>())
-          table = cast.getInput();
-        if (gather.getIndices() == reached[i] && gather.getAxis() == 0 &&
-            table.getDefiningOp<ParamRefOp>() &&
-            cast<RankedTensorType>(table.getType()).getDimSize(0) >= rows)
+    for (OpOperand &use : reached[i].getUses())
+      if (passes(use))
+        reached.insert(use.getOwner()->getResult(0));
+  return reached;
+}
+
+/// The weight, cast or not, that is looked up with `indices`.
+static Value lookedUpWeight(OpOperand &indices) {
+  auto gather = dyn_cast<GatherOp>(indices.getOwner());
+  if (!gather || indices.getOperandNumber() != 1 || gather.getAxis() != 0)
+    return nullptr;
+  Value table = gather.getInput();
+  while (auto cast = table.getDefiningOp<CastOp>())
+    table = cast.getInput();
+  return table.getDefiningOp<ParamRefOp>() ? table : Value();
+}
+
+/// True if the argument itself looks up a weight of at least `rows` rows.
+static bool looksUpWeight(BlockArgument argument, int64_t rows) {
+  auto passes = [](OpOperand &use) {
+    return isa<CastOp, ReshapeOp, UnsqueezeOp, SqueezeOp>(use.getOwner()) &&
+           use.getOperandNumber() == 0;
+  };
+  for (Value value : reachedFrom(argument, passes))
+    for (OpOperand &use : value.getUses())
+      if (Value table = lookedUpWeight(use))
+        if (cast<RankedTensorType>(table.getType()).getDimSize(0) >= rows)
           return true;
-      } else if (isa<CastOp, ReshapeOp, UnsqueezeOp, SqueezeOp>(user) &&
-                 user->getOperand(0) == reached[i]) {
-        reached.insert(user->getResult(0));
-      }
-    }
   return false;
+}
+
+/// True if angles are made of the argument: it is positions.
+static bool makesAngles(BlockArgument argument) {
+  auto passes = [](OpOperand &use) {
+    return isa<CastOp, ReshapeOp, UnsqueezeOp, SqueezeOp, BroadcastToOp,
+               TransposeOp, ConcatOp, MulOp, AddOp, MatMulOp>(use.getOwner());
+  };
+  return llvm::any_of(reachedFrom(argument, passes), [](Value value) {
+    return llvm::any_of(value.getUsers(), [](Operation *user) {
+      return isa<SinOp, CosOp>(user);
+    });
+  });
+}
+
+/// True if the argument only says which pairs of tokens see each other: from
+/// it, nothing but a softmax over the scores is reached.
+static bool onlyHides(BlockArgument argument) {
+  bool hides = false, other = false;
+  reachedFrom(argument, [&](OpOperand &use) {
+    Operation *user = use.getOwner();
+    if (isa<ShapeOfOp>(user))
+      return false;
+    bool ends = isa<SoftmaxOp, AttentionOp>(user);
+    hides |= ends;
+    other |= !ends && (isa<GatherOp>(user) && use.getOperandNumber() == 1);
+    other |= isa<MatMulOp, SinOp, CosOp, func::ReturnOp>(user);
+    return !ends && user->getNumResults() == 1;
+  });
+  return hides && !other;
 }
 
 LogicalResult LMGraph::findIntegerRoles(ArrayRef<BlockArgument> arguments) {
@@ -128,7 +270,7 @@ LogicalResult LMGraph::findIntegerRoles(ArrayRef<BlockArgument> arguments) {
     bool isFloat = isa<FloatType>(type.getElementType());
     if (StringRef(name).contains("mask") && type.getRank() == 2)
       masks.push_back(argument);
-    else if (StringRef(name).contains("position") && !isFloat)
+    else if (StringRef(name).contains("pos") && !isFloat)
       positions.push_back(argument);
     else if (type.getRank() == 2 && type.getElementType().isInteger() &&
              !type.getElementType().isInteger(1))
@@ -137,22 +279,37 @@ LogicalResult LMGraph::findIntegerRoles(ArrayRef<BlockArgument> arguments) {
       return refuse(function.getLoc(),
                     "the role of input '" + nameOf(argument) + "' is unknown");
   }
-  // Of several, the tokens are what looks up a row for each logit.
-  if (unnamed.size() > 1) {
-    SmallVector<BlockArgument> lookups;
-    for (BlockArgument argument : unnamed)
-      if (looksUpWeight(argument, vocabulary))
-        lookups.push_back(argument);
-    for (BlockArgument argument : unnamed)
-      if (lookups.size() == 1 && argument != lookups.front())
-        return refuse(function.getLoc(), "the role of input '" +
-                                             nameOf(argument) + "' is unknown");
-    unnamed = lookups;
-  }
-  if (unnamed.size() != 1)
-    return refuse(function.getLoc(), "it has " + Twine(unnamed.size()) +
+  return unnamed.size() == 1 ? setTokens(unnamed) : findUnnamedRoles(unnamed);
+}
+
+LogicalResult LMGraph::setTokens(ArrayRef<BlockArgument> arguments) {
+  if (arguments.size() != 1)
+    return refuse(function.getLoc(), "it has " + Twine(arguments.size()) +
                                          " inputs of token ids, expected one");
-  tokens = unnamed.front();
+  tokens = arguments.front();
+  return success();
+}
+
+/// Of arguments whose names say nothing, the tokens are what looks up a row for
+/// each logit; the others show by what is made of them what they are.
+LogicalResult LMGraph::findUnnamedRoles(ArrayRef<BlockArgument> arguments) {
+  SmallVector<BlockArgument> lookups;
+  for (BlockArgument argument : arguments)
+    if (looksUpWeight(argument, vocabulary))
+      lookups.push_back(argument);
+  if (failed(setTokens(lookups)))
+    return failure();
+  for (BlockArgument argument : arguments) {
+    if (argument == tokens)
+      continue;
+    if (makesAngles(argument))
+      positions.push_back(argument);
+    else if (onlyHides(argument))
+      masks.push_back(argument);
+    else
+      return refuse(function.getLoc(),
+                    "the role of input '" + nameOf(argument) + "' is unknown");
+  }
   return success();
 }
 

@@ -50,9 +50,9 @@ public:
   llvm::ArrayRef<mlir::BlockArgument> getPasts() { return pasts; }
   int64_t getVocabulary() const { return vocabulary; }
   /// The logits before the casts at the function's boundary.
-  mlir::Value getLogits() { return logits; }
+  mlir::Value getLogits();
   /// The results that are not the logits, before casts at the boundary.
-  llvm::ArrayRef<mlir::Value> getPresents() { return presents; }
+  llvm::SmallVector<mlir::Value> getPresents();
 
   bool isData(mlir::Value value);
   bool isPositional(mlir::Value value);
@@ -78,10 +78,16 @@ public:
   mlir::Location getRefusalLocation() { return refusalLocation.value(); }
 
 private:
+  bool hasRowPerToken();
+  bool takeAllTokens();
+  bool selectsLastToken(mlir::Operation *op);
   mlir::LogicalResult findRoles();
   mlir::LogicalResult findResults();
   mlir::LogicalResult
   findIntegerRoles(llvm::ArrayRef<mlir::BlockArgument> arguments);
+  mlir::LogicalResult setTokens(llvm::ArrayRef<mlir::BlockArgument> arguments);
+  mlir::LogicalResult
+  findUnnamedRoles(llvm::ArrayRef<mlir::BlockArgument> arguments);
   mlir::LogicalResult inferShapes();
   void assumeShort(mlir::Value value);
   SymbolicExpr linearForShort(SymbolicExpr dim);
@@ -96,8 +102,8 @@ private:
   SymbolicExpr tokenSymbol, pastSymbol;
   mlir::BlockArgument tokens;
   llvm::SmallVector<mlir::BlockArgument> masks, positions, pasts;
-  mlir::Value logits;
-  llvm::SmallVector<mlir::Value> presents;
+  mlir::Operation *terminator = nullptr;
+  unsigned logitsIndex = 0;
   int64_t vocabulary = 0;
   llvm::DenseMap<mlir::Value, Kind> kinds;
   std::string refusal;

@@ -11,9 +11,14 @@
 // follow, for every pair of positions, whether the pair is masked, by what the
 // product is scaled and what is added.
 //
+// The pairs of all tokens are evaluated some rows at a time, which needs little
+// memory. Of very long sequences not all rows are: the first and the last ones,
+// and some between them.
+//
 //===----------------------------------------------------------------------===//
 
 #include "LMAttention.h"
+#include "nju/Dialect/NJU/Analysis/RowEvaluator.h"
 #include "llvm/ADT/Hashing.h"
 #include "llvm/ADT/SetVector.h"
 #include <array>
@@ -28,11 +33,17 @@ namespace {
 constexpr double kMasked = -1e4;
 constexpr double kProbe = -3.5;
 
-/// Weights for products of 0, 1 and kProbe, each `[heads or 1, tokens, total]`.
+/// Pairs of tokens that are evaluated at once, and in all.
+constexpr int64_t kPairsAtOnce = int64_t(1) << 18;
+constexpr int64_t kPairs = int64_t(1) << 24;
+
+/// Weights for products of 0, 1 and kProbe, each `[heads or 1, rows, total]`:
+/// `count` rows of new tokens from the `first` on.
 struct Probes {
   std::array<HostTensor, 3> weights;
-  int64_t heads;
+  int64_t heads = 1;
   LMLength length;
+  int64_t first = 0, count = 0;
 };
 
 /// Collects what is known of one mask from all lengths.
@@ -46,7 +57,7 @@ public:
   /// Why the mask is not one that the cache can serve; empty if it is.
   std::string add(const Probes &probes) {
     for (int64_t head = 0; head < probes.heads; ++head)
-      for (int64_t i = 0; i < probes.length.tokens; ++i) {
+      for (int64_t i = 0; i < probes.count; ++i) {
         std::string problem = addRow(probes, head, i);
         if (!problem.empty())
           return problem;
@@ -83,8 +94,9 @@ private:
   }
 
   std::string addRow(const Probes &probes, int64_t head, int64_t row) {
-    int64_t total = probes.length.total(), position = probes.length.past + row;
-    int64_t offset = (head * probes.length.tokens + row) * total;
+    int64_t total = probes.length.total();
+    int64_t position = probes.length.past + probes.first + row;
+    int64_t offset = (head * probes.count + row) * total;
     auto at = [&](int probe, int64_t key) {
       return static_cast<double>(
           probes.weights[probe].elements<float>()[offset + key]);
@@ -185,10 +197,10 @@ public:
   bool fits(ArrayRef<LMAttention> attentions) {
     llvm::DenseSet<Attribute> known;
     for (const LMAttention &attention : attentions) {
-      Probes probes;
       std::string reason;
+      auto ignore = [](const Probes &) { return std::string(); };
       if (known.insert(keyOf(attention)).second &&
-          failed(probe(attention, lengths.front(), probes, reason)))
+          failed(probe(attention, lengths.front(), ignore, reason)))
         return false;
     }
     return true;
@@ -240,13 +252,14 @@ private:
   LogicalResult analyze(LMAttention &attention) {
     Classifier classifier(attention);
     for (LMLength length : lengths) {
-      Probes probes;
-      std::string problem;
-      if (failed(probe(attention, length, probes, problem)))
+      std::string reason, problem;
+      auto add = [&](const Probes &probes) {
+        return problem = classifier.add(probes);
+      };
+      if (failed(probe(attention, length, add, reason)))
         return graph.refuse(attention.root->getLoc(),
                             "the mask of an attention cannot be computed for " +
-                                Twine(length.tokens) + " tokens: " + problem);
-      problem = classifier.add(probes);
+                                Twine(length.tokens) + " tokens: " + reason);
       if (!problem.empty())
         return graph.refuse(attention.root->getLoc(),
                             "an attention is not causal: " + problem);
@@ -255,69 +268,100 @@ private:
     return success();
   }
 
-  LogicalResult probe(const LMAttention &attention, LMLength length,
-                      Probes &probes, std::string &reason) {
-    probes.length = length;
-    if (!attention.products)
-      return probeMask(attention, length, probes, reason);
-    // Masks are alike for all heads, mostly: try with one head first.
-    for (bool oneHead : {true, false}) {
-      SmallVector<int64_t> shape = graph.shapeAt(attention.products, length);
-      if (oneHead)
-        std::fill(shape.begin(), shape.end() - 2, 1);
-      if (succeeded(probeProducts(attention, length, shape, probes, reason)))
+  /// Calls `use` with all rows that are looked at, until it finds a problem.
+  using Use = llvm::function_ref<std::string(const Probes &)>;
+  LogicalResult probe(const LMAttention &attention, LMLength length, Use use,
+                      std::string &reason) {
+    auto evaluator = graph.createEvaluator(length);
+    RowEvaluator rows(*evaluator);
+    SmallVector<int64_t> shape;
+    if (attention.products) {
+      // Masks are alike for all heads, mostly: try with one head first.
+      shape = graph.shapeAt(attention.products, length);
+      Probes probes = at(length, 0, 1);
+      SmallVector<int64_t> oneHead(shape);
+      std::fill(oneHead.begin(), oneHead.end() - 2, 1);
+      if (succeeded(probeRows(attention, oneHead, rows, probes, reason)))
+        shape = oneHead;
+      rows.clear();
+    }
+    int64_t heads = 1;
+    for (int64_t dim :
+         ArrayRef<int64_t>(shape).drop_back(shape.empty() ? 0 : 2))
+      heads *= dim;
+    int64_t block = std::max<int64_t>(
+        1, kPairsAtOnce / (length.total() * std::max<int64_t>(heads, 1)));
+    int64_t blocks = llvm::divideCeil(length.tokens, block);
+    int64_t wanted = std::clamp<int64_t>(kPairs / (block * length.total()), 2,
+                                         std::max<int64_t>(blocks, 2));
+    for (int64_t i = 0; i < std::min(wanted, blocks); ++i) {
+      // Evenly from the first to the last one.
+      int64_t first =
+          (wanted >= blocks ? i : i * (blocks - 1) / (wanted - 1)) * block;
+      Probes probes = at(length, first, std::min(block, length.tokens - first));
+      if (failed(probeRows(attention, shape, rows, probes, reason)))
+        return failure();
+      rows.clear();
+      if (!use(probes).empty())
         return success();
     }
-    return failure();
+    return success();
   }
 
-  LogicalResult probeProducts(const LMAttention &attention, LMLength length,
-                              ArrayRef<int64_t> shape, Probes &probes,
-                              std::string &reason) {
-    auto evaluator = graph.createEvaluator(length);
+  static Probes at(LMLength length, int64_t first, int64_t count) {
+    Probes probes;
+    probes.length = length;
+    probes.first = first;
+    probes.count = count;
+    return probes;
+  }
+
+  /// Fills in the weights. `shape` is that of the products, if there are any.
+  LogicalResult probeRows(const LMAttention &attention, ArrayRef<int64_t> shape,
+                          RowEvaluator &rows, Probes &probes,
+                          std::string &reason) {
     Type f32 = Float32Type::get(graph.getFunction().getContext());
+    Value weights = attention.products ? attention.weights : attention.mask;
+    HostTensor none(f32, {probes.count, probes.length.total()});
     for (auto [i, product] : llvm::enumerate(std::array{0.0, 1.0, kProbe})) {
-      HostTensor products = HostTensor::uninitialized(f32, shape);
-      llvm::fill(products.mutableElements<float>(),
-                 static_cast<float>(product));
-      evaluator->bind(attention.products, products);
-      FailureOr<HostTensor> weights = evaluator->evaluate(attention.weights);
-      if (failed(weights)) {
-        reason = evaluator->reason().str();
-        return failure();
+      if (attention.products)
+        rows.bind(
+            attention.products,
+            [&, product = product](RowRange range) -> FailureOr<HostTensor> {
+              SmallVector<int64_t> some(shape);
+              some[range.axis] = range.count;
+              HostTensor products = HostTensor::uninitialized(f32, some);
+              llvm::fill(products.mutableElements<float>(),
+                         static_cast<float>(product));
+              return products;
+            });
+      FailureOr<HostTensor> value = none;
+      if (weights) {
+        int64_t rank = cast<RankedTensorType>(weights.getType()).getRank();
+        if (rank < 2) {
+          reason = "it does not cover all pairs of tokens";
+          return failure();
+        }
+        value = rows.evaluate(weights, {rank - 2, probes.first, probes.count});
       }
-      if (failed(store(*weights, length, i, attention.heads, probes, reason)))
-        return failure();
-    }
-    return success();
-  }
-
-  LogicalResult probeMask(const LMAttention &attention, LMLength length,
-                          Probes &probes, std::string &reason) {
-    Type f32 = Float32Type::get(graph.getFunction().getContext());
-    HostTensor mask(f32, {length.tokens, length.total()});
-    if (attention.mask) {
-      auto evaluator = graph.createEvaluator(length);
-      FailureOr<HostTensor> value = evaluator->evaluate(attention.mask);
       if (failed(value)) {
-        reason = evaluator->reason().str();
+        reason = rows.reason().str();
         return failure();
       }
-      mask = *value;
-    }
-    for (int i = 0; i < 3; ++i)
-      if (failed(store(mask, length, i, attention.heads, probes, reason)))
+      if (failed(store(*value, i, attention.heads, probes, reason)))
         return failure();
+    }
     return success();
   }
 
-  LogicalResult store(const HostTensor &weights, LMLength length, int probe,
-                      int64_t heads, Probes &probes, std::string &reason) {
+  LogicalResult store(const HostTensor &weights, int probe, int64_t heads,
+                      Probes &probes, std::string &reason) {
     Type f32 = Float32Type::get(graph.getFunction().getContext());
-    int64_t pairs = length.tokens * length.total();
+    int64_t total = probes.length.total();
+    int64_t pairs = probes.count * total;
     int64_t count = weights.getNumElements();
-    if (weights.getRank() < 2 || weights.getShape().back() != length.total() ||
-        weights.getShape()[weights.getRank() - 2] != length.tokens ||
+    if (weights.getRank() < 2 || weights.getShape().back() != total ||
+        weights.getShape()[weights.getRank() - 2] != probes.count ||
         (count != pairs && count != pairs * heads)) {
       reason = "it does not cover all pairs of tokens";
       return failure();

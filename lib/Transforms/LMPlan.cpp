@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "LMStep.h"
+#include "nju/Dialect/NJU/Analysis/RowEvaluator.h"
 
 using namespace mlir;
 using namespace nju;
@@ -18,13 +19,7 @@ bool nju::isShapeOperand(OpOperand &operand) {
 
 namespace {
 
-bool isElementwise(Operation *op) {
-  return isa<AbsOp, CeilOp, CosOp, ErfOp, ExpOp, FloorOp, LogOp, NegOp,
-             ReciprocalOp, ReluOp, RoundOp, RsqrtOp, SigmoidOp, SignOp, SiluOp,
-             SinOp, SoftplusOp, SqrtOp, TanhOp, GeluOp, IsInfOp, IsNaNOp, NotOp,
-             AddOp, DivOp, MaxOp, MinOp, MulOp, PowOp, SubOp, ModOp, AndOp,
-             OrOp, XorOp, CompareOp, SelectOp, CastOp, SwiGLUOp, RopeOp>(op);
-}
+bool isByElement(Operation *op) { return isElementwise(op) || isa<RopeOp>(op); }
 
 bool isReduction(Operation *op) {
   return isa<ReduceMaxOp, ReduceMeanOp, ReduceMinOp, ReduceProdOp, ReduceSumOp>(
@@ -123,7 +118,7 @@ private:
       plan.lookups.push_back(gather);
     } else if (!graph.hasStaticShape(operand.get())) {
       std::optional<int64_t> from = graph.tokenAxis(operand.get());
-      if (!from || !(isElementwise(op) || isa<ConcatOp>(op)) ||
+      if (!from || !(isByElement(op) || isa<ConcatOp>(op)) ||
           !keepsRows(op, operand, *from, axis))
         return refuse(op, "uses positions in an unknown way");
     }
@@ -155,7 +150,7 @@ private:
     int64_t inRank = inType.getRank(), outRank = outType.getRank();
     bool alignedRight = inRank - from == outRank - to;
     unsigned number = operand.getOperandNumber();
-    if (isElementwise(op))
+    if (isByElement(op))
       return alignedRight && (!isa<RopeOp>(op) || from < inRank - 1);
     if (isa<MatMulOp>(op))
       return alignedRight && from != inRank - (number == 0 ? 1 : 2) &&

@@ -104,7 +104,7 @@ class LanguageModel:
         return cache
 
     def step(self, tokens: list[int], past: int, cache: list[np.ndarray]):
-        """Feeds tokens after `past` others: logits [tokens, vocabulary], new cache."""
+        """Feeds tokens after `past` others: logits [tokens or 1, vocabulary], new cache."""
         positions = np.arange(past, past + len(tokens))[None]
         values = {
             "input_ids": np.array([tokens]),
@@ -117,11 +117,16 @@ class LanguageModel:
         feeds |= dict(zip(self.past_names, cache))
         wanted = ["logits", *(self.present_names if self.has_cache else [])]
         logits, *present = self.session.run(wanted, feeds)
-        return logits[0].astype(np.float32), present
+        return np.atleast_2d(logits[0]).astype(np.float32), present
 
     def logits(self, tokens: list[int]) -> np.ndarray:
         """The logits of a whole sequence, [tokens, vocabulary], f32."""
-        return self.step(tokens, 0, self.empty_cache())[0]
+        rows = self.step(tokens, 0, self.empty_cache())[0]
+        if len(rows) < len(tokens):  # of the last token only: ask for every prefix
+            rows = [self.step(tokens[:end], 0, self.empty_cache())[0]
+                    for end in range(1, len(tokens) + 1)]
+            rows = np.concatenate(rows)
+        return rows
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
         """The `count` tokens that greedy decoding adds; ties go to the lower number."""

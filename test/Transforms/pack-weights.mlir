@@ -1,0 +1,91 @@
+// RUN: nju-opt %s --nju-pack-weights --split-input-file | FileCheck %s
+
+// CHECK: nju.param @w : tensor<2x64x32xf16> = #nju.file<"w.data", 0, tensor<64x40xf16>> {panels = 32 : i64}
+// CHECK-LABEL: @matmul
+// CHECK: %[[W:.*]] = nju.param_ref @w : tensor<2x64x32xf16>
+// CHECK: nju.linear %arg0, %[[W]] : (tensor<?x64xf32>, tensor<2x64x32xf16>) -> tensor<?x40xf32>
+// CHECK-NEXT: return
+nju.param @w : tensor<64x40xf16> = #nju.file<"w.data", 0, tensor<64x40xf16>>
+func.func @matmul(%x: tensor<?x64xf32>) -> tensor<?x40xf32> {
+  %0 = nju.param_ref @w : tensor<64x40xf16>
+  %1 = nju.cast %0 : (tensor<64x40xf16>) -> tensor<64x40xf32>
+  %2 = nju.matmul %x, %1 : (tensor<?x64xf32>, tensor<64x40xf32>) -> tensor<?x40xf32>
+  return %2 : tensor<?x40xf32>
+}
+
+// -----
+
+// CHECK: nju.param @b : tensor<8xf32> = #nju.file<"w.data", 4096, tensor<8xf16>>
+// CHECK: nju.param @w : tensor<1x64x32xf32> = #nju.file<"w.data", 0, tensor<8x64xf32>> {panels = 32 : i64, permutation = array<i64: 1, 0>}
+// CHECK-LABEL: @transposed_with_bias
+// CHECK: %[[B:.*]] = nju.param_ref @b : tensor<8xf32>
+// CHECK: %[[W:.*]] = nju.param_ref @w : tensor<1x64x32xf32>
+// CHECK: nju.linear %arg0, %[[W]] bias(%[[B]] : tensor<8xf32>)
+// CHECK-NEXT: return
+nju.param @w : tensor<8x64xf32> = #nju.file<"w.data", 0, tensor<8x64xf32>>
+nju.param @b : tensor<8xf16> = #nju.file<"w.data", 4096, tensor<8xf16>>
+func.func @transposed_with_bias(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
+  %0 = nju.param_ref @w : tensor<8x64xf32>
+  %1 = nju.transpose %0 {permutation = array<i64: 1, 0>} : (tensor<8x64xf32>) -> tensor<64x8xf32>
+  %2 = nju.matmul %x, %1 : (tensor<?x64xf32>, tensor<64x8xf32>) -> tensor<?x8xf32>
+  %3 = nju.param_ref @b : tensor<8xf16>
+  %4 = nju.cast %3 : (tensor<8xf16>) -> tensor<8xf32>
+  %5 = nju.add %4, %2 : (tensor<8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %5 : tensor<?x8xf32>
+}
+
+// -----
+
+// The table stays as it is stored; the classifier has a packed copy.
+// CHECK: nju.param @e : tensor<100x64xf16> = #nju.file<"w.data", 0, tensor<100x64xf16>>
+// CHECK: nju.param @e.packed : tensor<4x64x32xf16> = #nju.file<"w.data", 0, tensor<100x64xf16>> {panels = 32 : i64, permutation = array<i64: 1, 0>}
+// CHECK-LABEL: @tied_embedding
+// CHECK: %[[E:.*]] = nju.param_ref @e : tensor<100x64xf16>
+// CHECK: %[[ROWS:.*]] = nju.gather %[[E]], %arg0 {axis = 0 : i64} : (tensor<100x64xf16>, tensor<?xi64>) -> tensor<?x64xf16>
+// CHECK: %[[WIDE:.*]] = nju.cast %[[ROWS]]
+// CHECK: %[[W:.*]] = nju.param_ref @e.packed : tensor<4x64x32xf16>
+// CHECK: nju.linear %[[WIDE]], %[[W]]
+nju.param @e : tensor<100x64xf16> = #nju.file<"w.data", 0, tensor<100x64xf16>>
+func.func @tied_embedding(%ids: tensor<?xi64>) -> tensor<?x100xf32> {
+  %0 = nju.param_ref @e : tensor<100x64xf16>
+  %1 = nju.cast %0 : (tensor<100x64xf16>) -> tensor<100x64xf32>
+  %2 = nju.gather %1, %ids {axis = 0 : i64} : (tensor<100x64xf32>, tensor<?xi64>) -> tensor<?x64xf32>
+  %3 = nju.transpose %1 {permutation = array<i64: 1, 0>} : (tensor<100x64xf32>) -> tensor<64x100xf32>
+  %4 = nju.matmul %2, %3 : (tensor<?x64xf32>, tensor<64x100xf32>) -> tensor<?x100xf32>
+  return %4 : tensor<?x100xf32>
+}
+
+// -----
+
+// CHECK-NOT: @unused
+// CHECK: nju.param @second
+// CHECK-NEXT: nju.param @first
+nju.param @unused : tensor<4xf32> = #nju.file<"w.data", 0, tensor<4xf32>>
+nju.param @first : tensor<4xf32> = #nju.file<"w.data", 16, tensor<4xf32>>
+nju.param @second : tensor<4xf32> = #nju.file<"w.data", 32, tensor<4xf32>>
+func.func @order_of_use(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %0 = nju.param_ref @second : tensor<4xf32>
+  %1 = nju.mul %x, %0 : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %2 = nju.param_ref @first : tensor<4xf32>
+  %3 = nju.mul %1, %2 : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return %3 : tensor<?x4xf32>
+}
+
+// -----
+
+// A matrix that is rounded on the way is no view of the weight; a stack of
+// matrices and integers have no packed form.
+// CHECK-LABEL: @left_alone
+// CHECK-NOT: nju.linear
+// CHECK: return
+nju.param @w : tensor<4x4xf32> = #nju.file<"w.data", 0, tensor<4x4xf32>>
+nju.param @s : tensor<2x4x4xf32> = #nju.file<"w.data", 64, tensor<2x4x4xf32>>
+func.func @left_alone(%x: tensor<2x4x4xf32>) -> (tensor<2x4x4xf32>, tensor<2x4x4xf32>) {
+  %0 = nju.param_ref @w : tensor<4x4xf32>
+  %1 = nju.cast %0 : (tensor<4x4xf32>) -> tensor<4x4xf16>
+  %2 = nju.cast %1 : (tensor<4x4xf16>) -> tensor<4x4xf32>
+  %3 = nju.matmul %x, %2 : (tensor<2x4x4xf32>, tensor<4x4xf32>) -> tensor<2x4x4xf32>
+  %4 = nju.param_ref @s : tensor<2x4x4xf32>
+  %5 = nju.matmul %x, %4 : (tensor<2x4x4xf32>, tensor<2x4x4xf32>) -> tensor<2x4x4xf32>
+  return %3, %5 : tensor<2x4x4xf32>, tensor<2x4x4xf32>
+}
