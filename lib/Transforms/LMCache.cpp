@@ -28,6 +28,9 @@ namespace {
 /// The number of an element: its source in the upper bits.
 constexpr int kSourceBits = 40;
 
+/// Elements of one source: as many as an evaluator makes.
+constexpr int64_t kMaxTraced = int64_t(1) << 28;
+
 /// Elements that are followed at once at the full length, and how often.
 constexpr int64_t kElementsAtOnce = int64_t(1) << 18;
 constexpr int64_t kBlocks = 64;
@@ -95,8 +98,8 @@ private:
   LogicalResult checkPresents(ArrayRef<LMLength> lengths);
   LogicalResult checkPresent(Cached &cached, Value present,
                              const Movement &movement, LMLength length);
-  void bindSources(const Movement &movement, Evaluator &evaluator,
-                   LMLength length);
+  LogicalResult bindSources(const Movement &movement, Evaluator &evaluator,
+                            LMLength length);
   int64_t headOffset(const Cached &cached, const HostTensor &tensor,
                      int64_t head);
   int64_t elementAt(const Cached &cached, const HostTensor &tensor,
@@ -216,19 +219,26 @@ LogicalResult Tracer::prepare(LMAttention &attention, bool isKey) {
   return success();
 }
 
-void Tracer::bindSources(const Movement &movement, Evaluator &evaluator,
-                         LMLength length) {
+LogicalResult Tracer::bindSources(const Movement &movement,
+                                  Evaluator &evaluator, LMLength length) {
   Type i64 = IntegerType::get(graph.getFunction().getContext(), 64);
-  auto bind = [&](Value value) {
+  auto bind = [&](Value value) -> LogicalResult {
     int64_t source = llvm::find(sources, value) - sources.begin();
-    HostTensor numbers =
-        HostTensor::uninitialized(i64, graph.shapeAt(value, length));
+    SmallVector<int64_t> shape = graph.shapeAt(value, length);
+    if (countElements(shape).value_or(kMaxTraced + 1) > kMaxTraced)
+      return graph.refuse(value.getLoc(),
+                          "keys or values of more than 2^28 elements cannot be "
+                          "followed");
+    HostTensor numbers = HostTensor::uninitialized(i64, shape);
     for (auto [i, number] : llvm::enumerate(numbers.mutableElements<int64_t>()))
       number = (source << kSourceBits) + static_cast<int64_t>(i);
     evaluator.bind(value, numbers);
+    return success();
   };
-  llvm::for_each(movement.fresh, bind);
-  llvm::for_each(movement.pasts, bind);
+  auto bindAll = [&](const auto &values) {
+    return llvm::all_of(values, [&](Value v) { return succeeded(bind(v)); });
+  };
+  return success(bindAll(movement.fresh) && bindAll(movement.pasts));
 }
 
 FailureOr<HostTensor> Tracer::evaluate(const Movement &movement, Value value,
@@ -352,7 +362,8 @@ LogicalResult Tracer::readElements(Cached &cached, const HostTensor &tensor,
 
 LogicalResult Tracer::follow(Cached &cached, Evaluator &evaluator,
                              LMLength length) {
-  bindSources(cached.movement, evaluator, length);
+  if (failed(bindSources(cached.movement, evaluator, length)))
+    return failure();
   Location loc = cached.attention->root->getLoc();
   FailureOr<HostTensor> tensor =
       evaluate(cached.movement, cached.value, evaluator, loc);
@@ -497,8 +508,9 @@ LogicalResult Tracer::findStrides(Cached &cached) {
 LogicalResult Tracer::checkPresent(Cached &cached, Value present,
                                    const Movement &movement, LMLength length) {
   auto evaluator = graph.createEvaluator(length);
-  bindSources(movement, *evaluator, length);
-  bindSources(cached.movement, *evaluator, length);
+  if (failed(bindSources(movement, *evaluator, length)) ||
+      failed(bindSources(cached.movement, *evaluator, length)))
+    return failure();
   Location loc = cached.attention->root->getLoc();
   FailureOr<HostTensor> next = evaluate(movement, present, *evaluator, loc);
   if (failed(next))

@@ -487,10 +487,14 @@ std::unique_ptr<Evaluator> LMGraph::createEvaluator(LMLength length) {
     evaluator->bind(mask, ones.converted(type));
   }
   for (BlockArgument argument : positions) {
+    SmallVector<int64_t> shape = shapeAt(argument, length);
+    // Positions of another shape, such as several a token, stay unknown.
+    if (countElements(shape) != length.tokens)
+      continue;
     auto numbers = llvm::to_vector(llvm::seq(length.past, length.total()));
     evaluator->bind(
         argument, HostTensor::fromInts(getElementTypeOrSelf(argument.getType()),
-                                       shapeAt(argument, length), numbers));
+                                       shape, numbers));
   }
   return evaluator;
 }

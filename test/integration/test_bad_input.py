@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BIN_DIR = pathlib.Path(os.environ.get("NJU_BIN_DIR", REPOSITORY / "build/bin"))
+WITH_PAST = REPOSITORY / "test/fixtures/gpt2-torchscript-opset17-past.onnx"
 FIXTURE = REPOSITORY / "test/fixtures/llama-gqa-dynamo-opset18.onnx"
 
 
@@ -76,6 +77,23 @@ class BadInputTest(unittest.TestCase):
     def refuse_model(self, model: onnx.ModelProto, *patterns: str) -> None:
         self.model.write_bytes(model.SerializeToString())
         self.expect_refused(*patterns)
+
+    # Models that are nearly language models.
+
+    def change_inputs(self, dims: dict[str, list]) -> None:
+        """A fixture with a cache, whose inputs have other dimensions."""
+        model = onnx.load(WITH_PAST)
+        for value in model.graph.input:
+            if value.name in dims:
+                value.CopyFrom(helper.make_tensor_value_info(
+                    value.name, value.type.tensor_type.elem_type, dims[value.name]))
+        self.model.write_bytes(model.SerializeToString())
+
+    def test_a_cache_that_is_too_large_is_not_followed(self) -> None:
+        self.change_inputs({"past_key_values.0.value": ["batch", 3, 1 << 31, 12]})
+        result = self.compile()
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stderr, r"remark: .*: keys or values of more than 2\^28 elements")
 
     # The file.
 

@@ -293,6 +293,15 @@ func.func @main(%a: tensor<?xf32>) -> (tensor<?xf32>, tensor<?xf32>, tensor<2xi6
   return %a, %a, %c : tensor<?xf32>, tensor<?xf32>, tensor<2xi64>
 })",
      {{{5}}, {{0}}}},
+    {"returns_scalars",
+     R"(
+func.func @main(%a: tensor<f32>) -> (tensor<f32>, tensor<f32>, tensor<f32>, tensor<i64>) {
+  %c = nju.constant dense<2.5> : tensor<f32>
+  %i = nju.constant dense<7> : tensor<i64>
+  %s = nju.add %a, %c : (tensor<f32>, tensor<f32>) -> tensor<f32>
+  return %a, %c, %s, %i : tensor<f32>, tensor<f32>, tensor<f32>, tensor<i64>
+})",
+     {{{}}}},
     {"reshape_by_shape_computation",
      R"(
 func.func @main(%a: tensor<?x?x64xf32>) -> (tensor<?x8x?x8xf32>, tensor<?x64xf32>, tensor<4xi64>) {

@@ -136,7 +136,9 @@ void NestEmitter::chooseLoop() {
     body.classify();
     return;
   }
-  for (int64_t loop = op.getNumLoops() - 1; loop >= 0 && inner < 0; --loop)
+  // A scalar has no loop at all.
+  for (int64_t loop = int64_t(op.getNumLoops()) - 1; loop >= 0 && inner < 0;
+       --loop)
     if (!isReduction(loop))
       inner = loop;
 }
