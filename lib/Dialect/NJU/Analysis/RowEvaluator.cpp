@@ -51,6 +51,8 @@ LogicalResult RowEvaluator::fail(const llvm::Twine &why) {
 }
 
 void RowEvaluator::bind(Value value, Provider provider) {
+  if (!providers.count(value))
+    dependent.clear();
   providers[value] = std::move(provider);
   for (auto entry = known.begin(); entry != known.end();)
     entry = entry->second.dependsOnBound ? known.erase(entry) : ++entry;
@@ -85,20 +87,44 @@ FailureOr<HostTensor> RowEvaluator::compute(Value value, RowRange range) {
   Operation *op = value.getDefiningOp();
   auto shape = evaluator.shapeOf(value);
   bool isSmall = shape && product(*shape) <= kSmall;
-  if (op && !isSmall)
+  if (op && (!isSmall || dependsOnBound(value)))
     if (std::optional<Result> result = computeOp(op, range))
       return *result;
   Result all = whole(value);
-  if (succeeded(all))
-    return take(*all, range);
-  // A small value may depend on a bound one.
-  if (op && isSmall)
-    if (std::optional<Result> result = computeOp(op, range))
-      return *result;
-  return failure();
+  return failed(all) ? all : take(*all, range);
+}
+
+/// True if rows of the value follow from what is bound here: the evaluator
+/// would look for them in all that the bound value is computed of.
+bool RowEvaluator::dependsOnBound(Value value) {
+  llvm::SmallVector<Value> stack = {value};
+  while (!stack.empty()) {
+    Value top = stack.back();
+    if (dependent.count(top)) {
+      stack.pop_back();
+      continue;
+    }
+    Operation *op = top.getDefiningOp();
+    bool depends = providers.count(top), isKnown = true;
+    if (op && !depends && !isa<ShapeOfOp>(op))
+      for (Value operand : op->getOperands()) {
+        auto found = dependent.find(operand);
+        if (found == dependent.end()) {
+          stack.push_back(operand);
+          isKnown = false;
+        } else {
+          depends |= found->second;
+        }
+      }
+    if (isKnown)
+      dependent[top] = depends;
+  }
+  return dependent.lookup(value);
 }
 
 FailureOr<HostTensor> RowEvaluator::whole(Value value) {
+  if (dependsOnBound(value))
+    return fail("depends on a value of which only rows are known");
   Result result = evaluator.evaluate(value);
   if (failed(result))
     return fail(evaluator.reason());
@@ -133,14 +159,7 @@ RowEvaluator::operandRows(Value operand, int64_t resultRank, RowRange range) {
   int64_t axis = range.axis - (resultRank - rankOf(operand));
   auto shape = evaluator.shapeOf(operand);
   if (axis < 0 || (shape && (*shape)[axis] == 1)) {
-    if (axis < 0 || !shape || product(*shape) <= kSmall) {
-      Result all = evaluator.evaluate(operand);
-      if (succeeded(all))
-        return all;
-    }
-    if (axis < 0)
-      return whole(operand);
-    return rows(operand, {axis, 0, 1});
+    return axis < 0 ? whole(operand) : rows(operand, {axis, 0, 1});
   }
   return rows(operand, range.along(axis));
 }

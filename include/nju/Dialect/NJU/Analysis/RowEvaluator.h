@@ -66,6 +66,7 @@ private:
   std::optional<Result> triangle(mlir::Operation *op, RowRange range);
   std::optional<Result> filled(mlir::Operation *op, RowRange range);
   Result whole(mlir::Value value);
+  bool dependsOnBound(mlir::Value value);
   Result take(const HostTensor &tensor, RowRange range);
   Result operandRows(mlir::Value operand, int64_t resultRank, RowRange range);
   Result apply(mlir::Operation *op, llvm::ArrayRef<HostTensor> operands);
@@ -74,6 +75,8 @@ private:
   Evaluator &evaluator;
   llvm::DenseMap<mlir::Value, Provider> providers;
   std::map<Key, Rows> known;
+  /// Values that are known to depend on a bound one, or not to.
+  llvm::DenseMap<mlir::Value, bool> dependent;
   /// Whether what is computed now has met a bound value.
   bool metBound = false;
   std::string lastReason;
