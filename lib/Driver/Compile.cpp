@@ -28,7 +28,6 @@
 #include "nju/Target/WeightFile.h"
 #include "nju/Transforms/Pipelines.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/Path.h"
 
 using namespace mlir;
@@ -99,6 +98,9 @@ LogicalResult Compilation::fail(llvm::Error failure) {
   return error() << llvm::toString(std::move(failure));
 }
 
+/// What is written beside STEM, but for the tokenizer.
+static constexpr StringRef kOutputSuffixes[] = {".so", ".safetensors", ".h"};
+
 LogicalResult Compilation::checkOptions() {
   auto positive = [&](StringRef name, int64_t value,
                       int64_t least) -> LogicalResult {
@@ -114,6 +116,12 @@ LogicalResult Compilation::checkOptions() {
     return failure();
   if (options.output == "-" && (options.emit == EmitKind::So))
     return error() << "cannot write a shared library to stdout; give -o STEM";
+  llvm::ArrayRef<StringRef> suffixes = {};
+  if (options.emit == EmitKind::So)
+    suffixes = kOutputSuffixes;
+  if (options.output != "-")
+    if (llvm::Error failed = outputs.check(suffixes))
+      return fail(std::move(failed));
   llvm::Expected<CPUTarget> found = CPUTarget::get(options.target);
   if (!found)
     return fail(found.takeError());
@@ -166,10 +174,12 @@ LogicalResult Compilation::lower() {
   return success();
 }
 
-/// Writes the module as text, without the elements of large tables.
+/// Writes the module as text. nju-opt reads all of it again; on a terminal,
+/// which a person reads, the elements of large tables are left out.
 LogicalResult Compilation::emitText() {
   OpPrintingFlags flags;
-  flags.elideLargeElementsAttrs(64);
+  if (options.output == "-" && llvm::outs().is_displayed())
+    flags.elideLargeElementsAttrs(64).elideLargeResourceString(64);
   std::string text;
   llvm::raw_string_ostream os(text);
   module->print(os, flags);
@@ -230,18 +240,16 @@ LogicalResult Compilation::writeWeights() {
 }
 
 LogicalResult Compilation::link() {
-  llvm::SmallString<128> object;
-  if (std::error_code code =
-          llvm::sys::fs::createTemporaryFile("nju", "o", object))
-    return error() << "cannot create a temporary file: " << code.message();
-  llvm::FileRemover remover(object);
-  if (failed(emitMachineCode(CodeKind::Object, object)))
+  llvm::Expected<TemporaryFile> object = TemporaryFile::create("o");
+  if (!object)
+    return fail(object.takeError());
+  if (failed(emitMachineCode(CodeKind::Object, object->getPath())))
     return failure();
   progress.begin("link");
   LinkOptions linking;
   linking.embedRuntime = options.linkStatic;
-  if (llvm::Error failed = linkSharedLibrary(object, outputs.add(".so"),
-                                             signature->name, linking))
+  if (llvm::Error failed = linkSharedLibrary(
+          object->getPath(), outputs.add(".so"), signature->name, linking))
     return fail(std::move(failed));
   return success();
 }

@@ -9,6 +9,7 @@
 #ifndef NJU_DRIVER_STAGEDOUTPUTS_H
 #define NJU_DRIVER_STAGEDOUTPUTS_H
 
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include <string>
@@ -25,6 +26,10 @@ public:
   ~StagedOutputs();
   StagedOutputs(const StagedOutputs &) = delete;
   StagedOutputs &operator=(const StagedOutputs &) = delete;
+
+  /// Fails if the files could not be written: there is no such folder, a folder
+  /// is in the way, or the weight file would replace one that is not ours.
+  llvm::Error check(llvm::ArrayRef<llvm::StringRef> suffixes) const;
 
   /// The temporary path of the file that will be `stem` + `suffix`.
   std::string add(llvm::StringRef suffix);

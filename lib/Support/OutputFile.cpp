@@ -9,6 +9,7 @@
 #include "nju/Support/OutputFile.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Signals.h"
+#include "llvm/Support/raw_ostream.h"
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -18,13 +19,30 @@
 
 using namespace llvm;
 using nju::OutputFile;
+using nju::TemporaryFile;
 
 Error OutputFile::failure(StringRef doing, int error) {
   return createStringError("cannot " + doing + " '" + path +
                            "': " + std::strerror(error));
 }
 
+/// A rename would replace a device or a pipe by a file.
+static Expected<int> openSpecial(StringRef path) {
+  int descriptor = ::open(path.str().c_str(), O_WRONLY | O_CLOEXEC);
+  if (descriptor < 0)
+    return createStringError("cannot create '" + path +
+                             "': " + std::strerror(errno));
+  return descriptor;
+}
+
 Expected<std::unique_ptr<OutputFile>> OutputFile::create(StringRef path) {
+  struct stat info;
+  if (::stat(path.str().c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    Expected<int> descriptor = openSpecial(path);
+    if (!descriptor)
+      return descriptor.takeError();
+    return std::unique_ptr<OutputFile>(new OutputFile(path, "", *descriptor));
+  }
   std::string temporary =
       (path + ".tmp-" + Twine(static_cast<uint64_t>(::getpid()))).str();
   sys::RemoveFileOnSignal(temporary);
@@ -138,11 +156,41 @@ Error OutputFile::commit() {
   descriptor = -1;
   if (closed != 0)
     return failure("write", errno);
+  if (temporary.empty())
+    return Error::success();
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     return failure("create", errno);
   sys::DontRemoveFileOnSignal(temporary);
   temporary.clear();
   return Error::success();
+}
+
+Expected<TemporaryFile> TemporaryFile::create(StringRef suffix,
+                                              StringRef content) {
+  SmallString<128> path;
+  int descriptor;
+  if (std::error_code code =
+          sys::fs::createTemporaryFile("nju", suffix, descriptor, path))
+    return createStringError(code, "cannot create a temporary file: %s",
+                             code.message().c_str());
+  sys::RemoveFileOnSignal(path);
+  TemporaryFile file(path);
+  raw_fd_ostream out(descriptor, /*shouldClose=*/true);
+  out << content;
+  out.close();
+  if (std::error_code code = out.error()) {
+    out.clear_error();
+    return createStringError(code, "cannot write '%s': %s", path.c_str(),
+                             code.message().c_str());
+  }
+  return file;
+}
+
+TemporaryFile::~TemporaryFile() {
+  if (path.empty())
+    return;
+  sys::fs::remove(path);
+  sys::DontRemoveFileOnSignal(path);
 }
 
 Error nju::writeFile(StringRef path, StringRef content) {

@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "nju/Support/Interrupt.h"
 #include "nju/Support/OutputFile.h"
 #include "nju/Target/Emit.h"
 #include "nju/Target/Signature.h"
@@ -14,31 +15,8 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
-#include <optional>
 
 using namespace llvm;
-
-namespace {
-/// A file that is removed at the end of its life.
-struct TemporaryFile {
-  TemporaryFile() = default;
-  TemporaryFile(const TemporaryFile &) = delete;
-  ~TemporaryFile() {
-    if (!path.empty())
-      sys::fs::remove(path);
-  }
-  Error create(StringRef suffix, StringRef content) {
-    int descriptor;
-    if (std::error_code code =
-            sys::fs::createTemporaryFile("nju", suffix, descriptor, path))
-      return createStringError(code, "cannot create a temporary file");
-    raw_fd_ostream out(descriptor, /*shouldClose=*/true);
-    out << content;
-    return Error::success();
-  }
-  SmallString<128> path;
-};
-} // namespace
 
 static Expected<std::string> findLinker(StringRef wanted) {
   if (!wanted.empty())
@@ -72,17 +50,20 @@ static Expected<std::string> findLibrary(StringRef name) {
 }
 
 static Expected<std::string> findRuntimeArchive(StringRef wanted) {
-  SmallString<128> path(wanted);
-  if (path.empty()) {
-    static int anchor;
-    path = sys::path::parent_path(
-        sys::path::parent_path(sys::fs::getMainExecutable(nullptr, &anchor)));
-    sys::path::append(path, "lib", "libnju_runtime.a");
+  if (!wanted.empty())
+    return wanted.str();
+  static int anchor;
+  std::string executable = sys::fs::getMainExecutable(nullptr, &anchor);
+  StringRef prefix = sys::path::parent_path(sys::path::parent_path(executable));
+  for (StringRef folder : {"lib", NJU_INSTALL_LIBDIR}) {
+    SmallString<128> path(prefix);
+    sys::path::append(path, folder, "libnju_runtime.a");
+    if (sys::fs::exists(path))
+      return std::string(path);
   }
-  if (!sys::fs::exists(path))
-    return createStringError("cannot find '" + path +
-                             "', which --link=static embeds");
-  return std::string(path);
+  return createStringError("cannot find libnju_runtime.a, which --link=static "
+                           "embeds, in '" +
+                           prefix + "/" NJU_INSTALL_LIBDIR "'");
 }
 
 /// What is exported: the descriptor, and with the runtime its C API.
@@ -95,56 +76,27 @@ static std::string exportScript(StringRef stem, bool embedRuntime) {
   return script + " local: *; };\n";
 }
 
-static Error runLinker(ArrayRef<std::string> command, StringRef output) {
-  TemporaryFile messages;
-  if (Error error = messages.create("txt", ""))
-    return error;
-  SmallVector<StringRef> arguments(command.begin(), command.end());
-  std::optional<StringRef> redirects[] = {StringRef(), messages.path.str(),
-                                          messages.path.str()};
-  std::string reason;
-  int status =
-      sys::ExecuteAndWait(command.front(), arguments,
-                          /*Env=*/std::nullopt, redirects,
-                          /*SecondsToWait=*/0, /*MemoryLimit=*/0, &reason);
-  if (status == 0)
-    return Error::success();
-  if (status > 0)
-    if (auto text = MemoryBuffer::getFile(messages.path))
-      reason = (*text)->getBuffer().trim().str();
-  return createStringError("cannot link '" + output + "': " + command.front() +
-                           " failed: " + reason);
-}
-
 Error nju::linkSharedLibrary(StringRef object, StringRef output, StringRef stem,
                              const LinkOptions &options) {
   Expected<std::string> linker = findLinker(options.linker);
   if (!linker)
     return linker.takeError();
-  TemporaryFile script;
-  if (Error error =
-          script.create("map", exportScript(stem, options.embedRuntime)))
-    return error;
+  Expected<TemporaryFile> script =
+      TemporaryFile::create("map", exportScript(stem, options.embedRuntime));
+  if (!script)
+    return script.takeError();
   auto file = OutputFile::create(output);
   if (!file)
     return file.takeError();
 
-  std::vector<std::string> command = {*linker,
-                                      "-shared",
-                                      "--gc-sections",
-                                      "-z",
-                                      "defs",
-                                      "-z",
-                                      "relro",
-                                      "--build-id",
-                                      "--hash-style=gnu",
-                                      "-soname",
-                                      (stem + ".so").str(),
-                                      "--version-script",
-                                      std::string(script.path),
-                                      "-o",
-                                      (*file)->getTemporaryPath().str(),
-                                      object.str()};
+  std::vector<std::string> command = {
+      *linker, "-shared",
+      // Else it makes a temporary file of its
+      // own, which an interrupt would leave.
+      "--no-mmap-output-file", "--gc-sections", "-z", "defs", "-z", "relro",
+      "--build-id", "--hash-style=gnu", "-soname", (stem + ".so").str(),
+      "--version-script", script->getPath().str(), "-o",
+      (*file)->getTemporaryPath().str(), object.str()};
   if (options.embedRuntime) {
     Expected<std::string> archive = findRuntimeArchive(options.runtimeArchive);
     if (!archive)
@@ -166,7 +118,8 @@ Error nju::linkSharedLibrary(StringRef object, StringRef output, StringRef stem,
                      {"-rpath", sys::path::parent_path(*path).str()});
     command.push_back(*path);
   }
-  if (Error error = runLinker(command, output))
-    return error;
+  if (Error error = runProgram(command))
+    return createStringError("cannot link '" + output +
+                             "': " + toString(std::move(error)));
   return (*file)->commit();
 }

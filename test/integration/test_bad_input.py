@@ -7,13 +7,13 @@ output file. NJU_BIN_DIR names the folder of nju-compile.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import resource
 import signal
 import subprocess
 import tempfile
-import time
 import unittest
 
 import numpy as np
@@ -22,8 +22,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BIN_DIR = pathlib.Path(os.environ.get("NJU_BIN_DIR", REPOSITORY / "build/bin"))
-WITH_PAST = REPOSITORY / "test/fixtures/gpt2-torchscript-opset17-past.onnx"
-FIXTURE = REPOSITORY / "test/fixtures/llama-gqa-dynamo-opset18.onnx"
+FIXTURES = REPOSITORY / "test/fixtures"
+WITH_PAST = FIXTURES / "gpt2-torchscript-opset17-past.onnx"
+FIXTURE = FIXTURES / "llama-gqa-dynamo-opset18.onnx"
+TINY_STORIES = REPOSITORY / "examples/tiny-stories/model.onnx"
 
 
 def make_model(nodes, initializers=(), opset: int = 17, outputs=("y",)) -> onnx.ModelProto:
@@ -58,11 +60,17 @@ class BadInputTest(unittest.TestCase):
         self.model.parent.mkdir()
         self.stem = self.folder / "out" / "model"
         self.stem.parent.mkdir()
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir()
+        self.environment = {**os.environ, "TMPDIR": str(self.temporary)}
+
+    def run_compiler(self, *arguments, **options) -> subprocess.CompletedProcess:
+        command = [str(BIN_DIR / "nju-compile"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300,
+                              stdin=subprocess.DEVNULL, env=self.environment, **options)
 
     def compile(self, **options) -> subprocess.CompletedProcess:
-        return subprocess.run([str(BIN_DIR / "nju-compile"), str(self.model), "-o", str(self.stem)],
-                              capture_output=True, text=True, check=False, timeout=300,
-                              stdin=subprocess.DEVNULL, **options)
+        return self.run_compiler(self.model, "-o", self.stem, **options)
 
     def expect_refused(self, *patterns: str, **options) -> None:
         """The error matches every pattern."""
@@ -220,35 +228,141 @@ class BadInputTest(unittest.TestCase):
         self.model.write_bytes(FIXTURE.read_bytes())
 
         def limit_files() -> None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
         self.expect_refused(r"model", preexec_fn=limit_files)
 
+    def test_full_disk_for_temporary_files(self) -> None:
+        # Its weights are smaller than its code.
+        self.model.write_bytes((FIXTURES / "perceptron-torchscript-opset13.onnx").read_bytes())
+
+        def limit_files() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+
+        self.expect_refused(r"cannot write '.*nju-", preexec_fn=limit_files)
+        self.assertEqual(list(self.temporary.iterdir()), [])
+
+    def test_interrupt_in_every_phase(self) -> None:
+        self.model.write_bytes(TINY_STORIES.read_bytes())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for phase in range(1, 6):
+                with self.subTest(signal=number, after_phase=phase):
+                    self.interrupt(number, phase)
+
+    def interrupt(self, number: int, phase: int) -> None:
+        """Sends a signal once `phase` phases are over."""
+        process = subprocess.Popen(
+            [str(BIN_DIR / "nju-compile"), str(self.model), "-o", str(self.stem)],
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=self.environment)
+        for line in process.stderr:
+            if line.startswith(f"[{phase}/"):
+                break
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        written = sorted(path.suffix for path in self.stem.parent.iterdir())
+        if process.returncode == 0:  # it was faster
+            self.assertEqual(written, [".h", ".safetensors", ".so"], errors)
+        else:
+            self.assertEqual(process.returncode, 1, errors)
+            self.assertTrue(errors.endswith("nju-compile: error: interrupted\n"), errors)
+            self.assertEqual(written, [], errors)
+        self.assertEqual(list(self.temporary.iterdir()), [])
+        for path in self.stem.parent.iterdir():
+            path.unlink()
+
+    def test_an_ignored_signal_stays_ignored(self) -> None:
+        self.model.write_bytes(FIXTURE.read_bytes())
+        process = subprocess.Popen(
+            [str(BIN_DIR / "nju-compile"), str(self.model), "-o", str(self.stem)],
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        process.stderr.readline()
+        process.send_signal(signal.SIGHUP)
+        _, errors = process.communicate(timeout=300)
+        self.assertEqual(process.returncode, 0, errors)
+
+    # The output.
+
     def test_output_folder_that_does_not_exist(self) -> None:
         self.model.write_bytes(FIXTURE.read_bytes())
-        self.stem = self.stem.parent / "none" / "model"
-        result = self.compile()
-        self.assertEqual(result.returncode, 1)
-        self.assertRegex(result.stderr, "error: .*none")
+        self.refuse_output("none/model", "there is no folder '.*none'")
 
-    def test_interrupt_leaves_all_or_nothing(self) -> None:
+    def refuse_output(self, name: str, pattern: str) -> None:
+        before = sorted(self.stem.parent.iterdir())
+        result = self.run_compiler(self.model, "-o", f"{self.stem.parent}/{name}")
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stderr, f"^nju-compile: error: .*{pattern}.*\n$")
+        self.assertEqual(sorted(self.stem.parent.iterdir()), before)
+
+    def test_output_that_names_no_file(self) -> None:
         self.model.write_bytes(FIXTURE.read_bytes())
-        for delay in np.arange(0.05, 1.0, 0.1):
-            process = subprocess.Popen(
-                [str(BIN_DIR / "nju-compile"), str(self.model), "-o", str(self.stem)],
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                text=True)
-            time.sleep(delay)
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
-            # Before main() an interrupt ends the process as it ends any other.
-            self.assertIn(process.returncode, (0, 1, -signal.SIGINT), errors)
-            written = sorted(path.suffix for path in self.stem.parent.iterdir())
-            expected = [".h", ".safetensors", ".so"] if process.returncode == 0 else []
-            self.assertEqual(written, expected, errors)
-            for path in self.stem.parent.iterdir():
-                path.unlink()
+        for name in ("", ".", "x/.."):
+            self.refuse_output(name, "names no file, expected a stem")
+
+    def test_folder_where_an_output_goes(self) -> None:
+        self.model.write_bytes(FIXTURE.read_bytes())
+        (self.stem.parent / "model.so").mkdir()
+        self.refuse_output("model", r"cannot write '.*model\.so': what is there")
+
+    def test_weights_of_somebody_else_are_not_replaced(self) -> None:
+        self.model.write_bytes(FIXTURE.read_bytes())
+        header = json.dumps({"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
+        theirs = self.stem.with_suffix(".safetensors")
+        content = len(header).to_bytes(8, "little") + header + bytes(4)
+        theirs.write_bytes(content)
+        self.refuse_output("model", r"model\.safetensors' was not written by nju-compile")
+        self.assertEqual(theirs.read_bytes(), content)
+
+    def test_a_good_model_has_no_warnings(self) -> None:
+        for name in ("perceptron-torchscript-opset13", "llama-gqa-dynamo-opset18"):
+            result = self.run_compiler(FIXTURES / f"{name}.onnx", "-o", self.stem, "--quiet")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertNotRegex(result.stderr, "warning|error")
+
+    def test_own_outputs_are_replaced(self) -> None:
+        self.model.write_bytes(FIXTURE.read_bytes())
+        for _ in range(2):
+            self.assertEqual(self.compile().returncode, 0)
+
+    def test_a_pipe_stays_a_pipe(self) -> None:
+        self.model.write_bytes(TINY_STORIES.read_bytes())
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+        result = self.run_compiler(self.model, "-o", pipe, "--emit=import")
+        text, _ = reader.communicate(timeout=60)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(b"nju.param", text)
+        self.assertTrue(pipe.is_fifo())
+
+    # The command line.
+
+    def refuse_options(self, *options, pattern: str) -> None:
+        result = self.run_compiler(*options)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertRegex(result.stderr, f"^nju-compile: error: .*{pattern}.*\n$")
+        self.assertEqual(list(self.stem.parent.iterdir()), [])
+
+    def test_usage(self) -> None:
+        self.refuse_options(pattern="no model is given")
+        self.refuse_options("model.onnx", pattern="no output is given, expected -o STEM")
+        self.refuse_options("model.onnx", "-o", "x", "--frobnicate", pattern="--frobnicate")
+        self.refuse_options("model.onnx", "-o", "x", "--emit=wasm", pattern="'wasm'")
+        self.refuse_options("model.onnx", "-o", "x", "--link=glue", pattern="'glue'")
+        self.refuse_options("model.onnx", "-o", "x", "--max-tokens=many", pattern="'many'")
+
+    def test_values_out_of_range(self) -> None:
+        for option in ("--max-tokens=-1", "--max-sequences=0", "--max-batch-tokens=0",
+                       "--max-sequences=99999999999"):
+            self.refuse_options("model.onnx", "-o", self.stem, option,
+                                pattern=f"{option} is out of range, expected 1 to")
+
+    def test_shared_library_to_stdout(self) -> None:
+        self.refuse_options("model.onnx", "-o", "-", pattern="cannot write a shared library to stdout")
+
+    def test_unknown_targets(self) -> None:
+        self.refuse_options("model.onnx", "-o", self.stem, "--target=z80", pattern="unknown target 'z80'")
+        self.refuse_options("model.onnx", "-o", self.stem, "--target=x86-64", pattern="lacks AVX2")
 
 
 if __name__ == "__main__":

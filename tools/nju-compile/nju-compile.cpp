@@ -10,20 +10,23 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Location.h"
 #include "nju/Driver/Compile.h"
+#include "nju/Support/Interrupt.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/Signals.h"
+#include <csignal>
 
 namespace cl = llvm::cl;
 
 static cl::OptionCategory category("nju-compile options");
 
-static cl::opt<std::string> input(cl::Positional, cl::Required,
-                                  cl::desc("MODEL.onnx"), cl::cat(category));
+static cl::opt<std::string> input(cl::Positional, cl::desc("MODEL.onnx"),
+                                  cl::cat(category));
 static cl::opt<std::string>
-    output("o", cl::Required, cl::value_desc("STEM"), cl::cat(category),
+    output("o", cl::value_desc("STEM"), cl::cat(category),
            cl::desc("write STEM.so, STEM.safetensors and STEM.h; with another "
-                    "--emit the one file to write ('-': stdout)"));
+                    "--emit the one file to write ('-': stdout; on a terminal "
+                    "without the elements of large tables)"));
 static cl::opt<std::string>
     target("target", cl::init("host"), cl::value_desc("NAME"),
            cl::cat(category),
@@ -59,7 +62,7 @@ static cl::opt<int64_t> maxBatchTokens(
     "max-batch-tokens", cl::init(512), cl::value_desc("N"), cl::cat(category),
     cl::desc("tokens of one step; longer batches are cut (default: 512)"));
 enum class LinkKind { Shared, Static };
-static cl::opt<LinkKind> link(
+static cl::opt<LinkKind> linkKind(
     "link", cl::init(LinkKind::Shared), cl::cat(category),
     cl::desc("how the .so gets the runtime"),
     cl::values(clEnumValN(LinkKind::Shared, "shared",
@@ -93,13 +96,40 @@ static llvm::LogicalResult printDiagnostic(mlir::Diagnostic &diagnostic) {
   return llvm::success();
 }
 
+static bool reportUsage(llvm::StringRef message) {
+  llvm::errs() << "nju-compile: error: " << message
+               << " (see nju-compile --help)\n";
+  return false;
+}
+
+/// Reads the command line; a mistake is one line like every other error.
+static bool parseOptions(int argc, char **argv) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  if (!cl::ParseCommandLineOptions(
+          argc, argv, "nju-compile: from an ONNX model to a shared library\n",
+          &os)) {
+    llvm::StringRef line = llvm::StringRef(text).trim().split('\n').first;
+    line.consume_front("nju-compile: ");
+    return reportUsage(line.split(".  Try:").first);
+  }
+  if (input.empty())
+    return reportUsage("no model is given, expected MODEL.onnx");
+  if (output.empty())
+    return reportUsage("no output is given, expected -o STEM");
+  return true;
+}
+
 int main(int argc, char **argv) {
+  nju::handleInterrupts("nju-compile");
   llvm::InitLLVM initialize(argc, argv);
+  // A file that grows too large is an error of writing, not the end.
+  std::signal(SIGXFSZ, SIG_IGN);
   llvm::setBugReportMsg("nju-compile: this is a bug in NJU: please report it "
                         "with the model and the lines below\n");
   cl::HideUnrelatedOptions(category);
-  cl::ParseCommandLineOptions(
-      argc, argv, "nju-compile: from an ONNX model to a shared library\n");
+  if (!parseOptions(argc, argv))
+    return 1;
 
   nju::CompileOptions options;
   options.input = input;
@@ -108,7 +138,7 @@ int main(int argc, char **argv) {
   options.emit = emit;
   options.report = report;
   options.quiet = quiet;
-  options.linkStatic = link == LinkKind::Static;
+  options.linkStatic = linkKind == LinkKind::Static;
   options.maxTokens = maxTokens;
   options.maxSequences = maxSequences;
   options.maxBatchTokens = maxBatchTokens;

@@ -20,8 +20,8 @@ namespace nju {
 
 /// A file that is written under a temporary name in the folder of its final
 /// name, and renamed when it is complete. Unless `commit` succeeds nothing is
-/// left behind, also after a signal that ends the program (where LLVM's signal
-/// handlers are in place). Not thread-safe.
+/// left behind, also after a signal that ends the program (handleInterrupts).
+/// A device or a pipe is written as it is. Not thread-safe.
 class OutputFile {
 public:
   /// Creates the temporary file. Existing files are replaced only by `commit`.
@@ -70,6 +70,25 @@ private:
   /// What waits to be written around the cache, which takes whole blocks.
   std::unique_ptr<char, Free> staging;
   size_t staged = 0;
+};
+
+/// A file in the system's temporary folder, removed at the end of its life or
+/// of the program.
+class TemporaryFile {
+public:
+  static llvm::Expected<TemporaryFile> create(llvm::StringRef suffix,
+                                              llvm::StringRef content = "");
+  TemporaryFile(TemporaryFile &&other) : path(std::move(other.path)) {
+    other.path.clear();
+  }
+  TemporaryFile &operator=(TemporaryFile &&) = delete;
+  ~TemporaryFile();
+
+  llvm::StringRef getPath() const { return path; }
+
+private:
+  explicit TemporaryFile(llvm::StringRef path) : path(path) {}
+  std::string path;
 };
 
 /// Writes a whole small file.
