@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "nju/Support/OutputFile.h"
+#include "nju/Support/Interrupt.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Signals.h"
 #include "llvm/Support/raw_ostream.h"
@@ -20,6 +21,7 @@
 using namespace llvm;
 using nju::OutputFile;
 using nju::TemporaryFile;
+using nju::UninterruptedScope;
 
 Error OutputFile::failure(StringRef doing, int error) {
   return createStringError("cannot " + doing + " '" + path +
@@ -45,9 +47,14 @@ Expected<std::unique_ptr<OutputFile>> OutputFile::create(StringRef path) {
   }
   std::string temporary =
       (path + ".tmp-" + Twine(static_cast<uint64_t>(::getpid()))).str();
-  sys::RemoveFileOnSignal(temporary);
-  int descriptor =
-      ::open(temporary.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0666);
+  int descriptor;
+  {
+    // Else the file could appear after an interrupt removed what there was.
+    UninterruptedScope scope;
+    sys::RemoveFileOnSignal(temporary);
+    descriptor =
+        ::open(temporary.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0666);
+  }
   if (descriptor < 0) {
     int error = errno;
     sys::DontRemoveFileOnSignal(temporary);
@@ -158,6 +165,7 @@ Error OutputFile::commit() {
     return failure("write", errno);
   if (temporary.empty())
     return Error::success();
+  UninterruptedScope scope;
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     return failure("create", errno);
   sys::DontRemoveFileOnSignal(temporary);
@@ -169,11 +177,14 @@ Expected<TemporaryFile> TemporaryFile::create(StringRef suffix,
                                               StringRef content) {
   SmallString<128> path;
   int descriptor;
-  if (std::error_code code =
-          sys::fs::createTemporaryFile("nju", suffix, descriptor, path))
-    return createStringError(code, "cannot create a temporary file: %s",
-                             code.message().c_str());
-  sys::RemoveFileOnSignal(path);
+  {
+    UninterruptedScope scope;
+    if (std::error_code code =
+            sys::fs::createTemporaryFile("nju", suffix, descriptor, path))
+      return createStringError(code, "cannot create a temporary file: %s",
+                               code.message().c_str());
+    sys::RemoveFileOnSignal(path);
+  }
   TemporaryFile file(path);
   raw_fd_ostream out(descriptor, /*shouldClose=*/true);
   out << content;

@@ -50,6 +50,9 @@ static Expected<std::string> findLibrary(StringRef name) {
 }
 
 static Expected<std::string> findRuntimeArchive(StringRef wanted) {
+  if (!wanted.empty() && !sys::fs::exists(wanted))
+    return createStringError("cannot find '" + wanted +
+                             "', which --link=static embeds");
   if (!wanted.empty())
     return wanted.str();
   static int anchor;

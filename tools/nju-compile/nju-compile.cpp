@@ -109,6 +109,9 @@ static bool parseOptions(int argc, char **argv) {
   if (!cl::ParseCommandLineOptions(
           argc, argv, "nju-compile: from an ONNX model to a shared library\n",
           &os)) {
+    // What is wrong with a value, LLVM has said itself.
+    if (text.empty())
+      return false;
     llvm::StringRef line = llvm::StringRef(text).trim().split('\n').first;
     line.consume_front("nju-compile: ");
     return reportUsage(line.split(".  Try:").first);
