@@ -151,6 +151,10 @@ def ConvertKernelsToVector : Pass<"convert-kernels-to-vector", "::mlir::ModuleOp
     a vector each, combined in one fixed order: results depend neither on the
     number of workers nor on the sizes of the other loops.
     Requires functions made by `exec-outline-kernels`.
+
+    Before: `linalg.exp ins(%x) outs(%y)` in a kernel. After: an `scf.for` over
+    the worker's range of `vector.load`, `math.exp` on `vector<16xf32>` and
+    `vector.store`, and the tail by `vector.maskedload` and `vector.maskedstore`.
   }];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
                            "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
@@ -177,9 +181,12 @@ def PlanMemory : Pass<"exec-plan-memory", "::mlir::ModuleOp"> {
     that is right for `max_batch_tokens` of the module's `nju.lm`; buffers that
     are not alive at the same time share memory. The module gets
     `nju.arena_bytes`, and with `nju.arena_lower_bound` the most bytes that are
-    alive at once: no plan needs less. In other functions a buffer is freed after its last use.
-    A size in `@step` that the number of tokens does not bound is an error.
-    The ops of a function must be in one block.
+    alive at once: no plan needs less. In other functions a buffer is freed after
+    its last use. A size in `@step` that the number of tokens does not bound is an
+    error. The ops of a function must be in one block.
+
+    Before: `%y = memref.alloc(%tokens) : memref<?xf32>`.
+    After: `%y = memref.view %arena[%c2048][%tokens] : memref<?xi8> to memref<?xf32>`.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
 }
