@@ -13,7 +13,7 @@
 //
 // One row: reading the weights is all that counts. Several panels are read at
 // once, each far from the others, so that memory sees several linear streams,
-// each with a prefetch ahead of the hardware's.
+// each with a prefetch ahead of the hardware's where that helps (CPUTarget).
 //
 //===----------------------------------------------------------------------===//
 
@@ -27,8 +27,6 @@ using namespace nju;
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
-/// How far ahead weights are prefetched. 1 to 4 KB do equally well.
-static constexpr int64_t kPrefetchBytes = 2048;
 static constexpr int64_t kCacheLine = 64;
 
 namespace {
@@ -37,14 +35,13 @@ namespace {
 struct TileShape {
   int64_t rows;    ///< Most rows of a block.
   int64_t vectors; ///< Registers across the columns of a tile.
-  int64_t cursors; ///< Tiles that one row reads at once.
 };
 
 /// rows * vectors accumulators, the vectors of a weight row and a broadcast
 /// fill the registers.
 TileShape tileShape(const CPUTarget &target) {
-  return target.getVectorRegisters() == 32 ? TileShape{14, 2, 4}
-                                           : TileShape{6, 2, 2};
+  return target.getVectorRegisters() == 32 ? TileShape{14, 2}
+                                           : TileShape{6, 2};
 }
 
 /// Block `block` of the `blocks` blocks that `rows` rows are cut into.
@@ -61,9 +58,9 @@ RowBlock rowBlock(KernelBuilder &k, Value rows, Value blocks, Value block) {
 /// Emits the body of `linear`.
 class LinearEmitter {
 public:
-  LinearEmitter(KernelBuilder &k, TileShape tile, func::FuncOp function,
-                bool hasBias)
-      : k(k), tile(tile), worker(function.getArgument(0)),
+  LinearEmitter(KernelBuilder &k, const CPUTarget &target,
+                func::FuncOp function, bool hasBias)
+      : k(k), target(target), tile(tileShape(target)), worker(function.getArgument(0)),
         workers(function.getArgument(1)), x(function.getArgument(2)),
         xp(function.getArgument(3)), w(function.getArgument(4)),
         bias(hasBias ? function.getArgument(5) : Value()),
@@ -92,6 +89,7 @@ private:
   }
 
   KernelBuilder &k;
+  const CPUTarget &target;
   TileShape tile;
   Value worker, workers, x, xp, w, bias, y;
   Value rows, depth, columns;
@@ -100,11 +98,14 @@ private:
 
 } // namespace
 
-/// Prefetches the weights that lie kPrefetchBytes after row `at` of the panel,
+/// Prefetches the weights that lie the target's distance after row `at` of the panel,
 /// `bytes` from `column` on.
 void LinearEmitter::prefetchAhead(Value panel, Value at, Value column,
                                   int64_t bytes) {
-  Value ahead = k.add(at, kPrefetchBytes / (kPanelColumns * elementBytes));
+  int64_t distance = target.getPrefetchBytes();
+  if (distance == 0)
+    return;
+  Value ahead = k.add(at, distance / (kPanelColumns * elementBytes));
   for (int64_t byte = 0; byte < bytes; byte += kCacheLine)
     k.prefetch(w, {panel, ahead, k.add(column, byte / elementBytes)});
 }
@@ -161,14 +162,14 @@ void LinearEmitter::emitOneRowOfPanels(ArrayRef<Value> panels) {
 /// The panels [begin, end) for one row: as many contiguous ranges as there are
 /// cursors, read side by side, then what is left.
 void LinearEmitter::emitOneRow(Value begin, Value end) {
-  Value length = k.div(k.sub(end, begin), tile.cursors);
+  Value length = k.div(k.sub(end, begin), target.getReadStreams());
   k.loop(begin, k.add(begin, length), [&](Value first) {
     Values panels{first};
-    for (int64_t c = 1; c < tile.cursors; ++c)
+    for (int64_t c = 1; c < target.getReadStreams(); ++c)
       panels.push_back(k.add(panels.back(), length));
     emitOneRowOfPanels(panels);
   });
-  Value rest = k.add(begin, k.mul(length, tile.cursors));
+  Value rest = k.add(begin, k.mul(length, target.getReadStreams()));
   k.loop(rest, end, [&](Value panel) { emitOneRowOfPanels({panel}); });
 }
 
@@ -255,7 +256,7 @@ func::FuncOp KernelLibrary::linear(Type weightType, bool bias) {
   func::FuncOp function = create(name, arguments);
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  LinearEmitter(k, tileShape(target), function, bias).emit();
+  LinearEmitter(k, target, function, bias).emit();
   func::ReturnOp::create(k.b, k.loc);
   return function;
 }

@@ -43,12 +43,19 @@ public:
   /// Number of vector registers: 16 or 32.
   int64_t getVectorRegisters() const { return avx512 ? 32 : 16; }
 
+  /// Linear streams that one thread reads weights in at once, and how many
+  /// bytes ahead of each it prefetches (0: the hardware does it better). By
+  /// measurement: bench/README.md, "Reading weights".
+  int64_t getReadStreams() const { return readStreams; }
+  int64_t getPrefetchBytes() const { return prefetchBytes; }
+
 private:
   CPUTarget() = default;
 
   std::string name, cpu, features;
   std::vector<std::string> required;
   bool avx512 = false;
+  int64_t readStreams = 2, prefetchBytes = 2048;
 };
 
 } // namespace nju
