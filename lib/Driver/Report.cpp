@@ -9,6 +9,8 @@
 #include "Report.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/OpenMP/OpenMPDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Support/HostRates.h"
@@ -141,7 +143,12 @@ LoweredCosts nju::readLoweredCosts(ModuleOp module) {
   costs.arenaLowerBound = number("nju.arena_lower_bound");
   for (StringRef name : {"step", "main"})
     if (auto function = module.lookupSymbol<func::FuncOp>(name))
-      function.walk([&](func::CallOp) { ++costs.launches; });
+      function.walk([&](Operation *op) {
+        costs.launches += isa<func::CallOp>(op);
+        if (isa<omp::BarrierOp>(op))
+          ++(isa<scf::IfOp>(op->getParentOp()) ? costs.batchBarriers
+                                               : costs.barriers);
+      });
   module.walk([&](func::FuncOp function) {
     costs.kernels += function.isPrivate() && !function.isDeclaration();
   });
@@ -214,6 +221,9 @@ void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
                          << " kernels\n";
   if (!costs.languageModel)
     return;
+  lines.line("barriers") << lowered.barriers << " for one token, "
+                         << lowered.barriers + lowered.batchBarriers
+                         << " for several\n";
   HostRates host = measureHostRates();
   lines.line("this machine")
       << host.threads << " threads, "

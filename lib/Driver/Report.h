@@ -38,8 +38,10 @@ ModelCosts computeCosts(mlir::ModuleOp module);
 struct LoweredCosts {
   int64_t arenaBytes = 0;
   int64_t arenaLowerBound = 0;
-  int64_t launches = 0; ///< Kernel launches of a step.
-  int64_t kernels = 0;  ///< Different kernels.
+  int64_t launches = 0;      ///< Kernel launches of a step.
+  int64_t kernels = 0;       ///< Different kernels.
+  int64_t barriers = 0;      ///< Waits of a step that has one token.
+  int64_t batchBarriers = 0; ///< Further ones if it has several.
 };
 
 /// Reads the attributes and launches of a lowered module.

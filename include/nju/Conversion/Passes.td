@@ -203,7 +203,9 @@ def LowerLaunches : Pass<"exec-lower-launches", "::mlir::ModuleOp"> {
   let description = [{
     In `@step` a launch becomes a call, with an `omp.barrier` before it if it
     touches memory that was written, or writes memory that was touched, since
-    the last one. In other functions it becomes an `omp.parallel` region, which
+    the last one. None is needed where both kernels deal out the rows of that
+    memory alike (`exec.rows`), and where only a kernel that does nothing for one
+    row is in the way (`exec.idle_for_one_row`), only several rows wait. In other functions it becomes an `omp.parallel` region, which
     runs on one thread if there is little to do. Must follow `exec-plan-memory`
     directly, which leaves notes on the views of the arena.
 
@@ -211,7 +213,7 @@ def LowerLaunches : Pass<"exec-lower-launches", "::mlir::ModuleOp"> {
     After: `func.call @kernel_0(%worker, %workers, %x, %y)`.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
-                           "::mlir::omp::OpenMPDialect"];
+                           "::mlir::omp::OpenMPDialect", "::mlir::scf::SCFDialect"];
 }
 
 #endif // NJU_CONVERSION_PASSES

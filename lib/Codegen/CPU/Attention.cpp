@@ -16,6 +16,7 @@
 
 #include "KernelBuilder.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
+#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include <limits>
 
 using namespace mlir;
@@ -369,10 +370,11 @@ func::FuncOp KernelLibrary::cacheWrite(int64_t kvHeads, int64_t headDim) {
   auto argument = [&](int64_t i) { return function.getArgument(i); };
   CacheAddresses addresses(k, argument(9), argument(2), argument(3),
                            argument(4), kvHeads, headDim);
+  for (unsigned rows : {5, 6, 7, 8})
+    function.setArgAttr(rows, exec::kRowsAttr, types.getI64IntegerAttr(0));
   Value key = argument(5), value = argument(6);
-  auto [begin, end] =
-      k.share(k.mul(k.dim(key, 0), kvHeads), argument(0), argument(1));
-  k.loop(begin, end, [&](Value item) {
+  auto [begin, end] = k.share(k.dim(key, 0), argument(0), argument(1));
+  k.loop(k.mul(begin, kvHeads), k.mul(end, kvHeads), [&](Value item) {
     Value token = k.div(item, kvHeads), head = k.rem(item, kvHeads);
     Value position = k.loadIndex(argument(7), {token});
     Value base = addresses.head(k.loadIndex(argument(8), {token}), head);

@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
 #include "nju/Codegen/Passes.h"
+#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 
 namespace nju {
 #define GEN_PASS_DEF_EMITKERNELS
@@ -99,5 +100,6 @@ void EmitKernels::runOnOperation() {
       return signalPassFailure();
     }
     function.setPublic();
+    exec::removeKernelAttributes(function);
   }
 }

@@ -50,6 +50,10 @@ Value KernelBuilder::rem(Value x, int64_t y) { return rem(x, index(y)); }
 Value KernelBuilder::min(Value x, Value y) {
   return arith::MinUIOp::create(b, loc, x, y);
 }
+
+Value KernelBuilder::max(Value x, Value y) {
+  return b.createOrFold<arith::MaxUIOp>(loc, x, y);
+}
 Value KernelBuilder::ceilDiv(Value x, int64_t y) {
   return div(add(x, y - 1), y);
 }

@@ -50,6 +50,7 @@ public:
   Value rem(Value x, Value y);
   Value rem(Value x, int64_t y);
   Value min(Value x, Value y);
+  Value max(Value x, Value y);
   Value ceilDiv(Value x, int64_t y);
   Value less(Value x, Value y);
   Value equal(Value x, int64_t y);

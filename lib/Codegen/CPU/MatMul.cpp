@@ -19,6 +19,7 @@
 
 #include "KernelBuilder.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
+#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 
 using namespace mlir;
@@ -40,8 +41,7 @@ struct TileShape {
 /// rows * vectors accumulators, the vectors of a weight row and a broadcast
 /// fill the registers.
 TileShape tileShape(const CPUTarget &target) {
-  return target.getVectorRegisters() == 32 ? TileShape{14, 2}
-                                           : TileShape{6, 2};
+  return target.getVectorRegisters() == 32 ? TileShape{14, 2} : TileShape{6, 2};
 }
 
 /// Block `block` of the `blocks` blocks that `rows` rows are cut into.
@@ -60,9 +60,10 @@ class LinearEmitter {
 public:
   LinearEmitter(KernelBuilder &k, const CPUTarget &target,
                 func::FuncOp function, bool hasBias)
-      : k(k), target(target), tile(tileShape(target)), worker(function.getArgument(0)),
-        workers(function.getArgument(1)), x(function.getArgument(2)),
-        xp(function.getArgument(3)), w(function.getArgument(4)),
+      : k(k), target(target), tile(tileShape(target)),
+        worker(function.getArgument(0)), workers(function.getArgument(1)),
+        x(function.getArgument(2)), xp(function.getArgument(3)),
+        w(function.getArgument(4)),
         bias(hasBias ? function.getArgument(5) : Value()),
         y(function.getArguments().back()) {
     rows = k.dim(x, 0);
@@ -98,8 +99,8 @@ private:
 
 } // namespace
 
-/// Prefetches the weights that lie the target's distance after row `at` of the panel,
-/// `bytes` from `column` on.
+/// Prefetches the weights that lie the target's distance after row `at` of the
+/// panel, `bytes` from `column` on.
 void LinearEmitter::prefetchAhead(Value panel, Value at, Value column,
                                   int64_t bytes) {
   int64_t distance = target.getPrefetchBytes();
@@ -272,20 +273,28 @@ func::FuncOp KernelLibrary::packRows() {
                     dynamicMemRef(2, f32), dynamicMemRef(1, f32)});
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
+  function.setArgAttr(2, exec::kRowsAttr, builder.getI64IntegerAttr(0));
+  function->setAttr(exec::kIdleForOneRowAttr, builder.getUnitAttr());
   Value x = function.getArgument(2), xp = function.getArgument(3);
   Value rows = k.dim(x, 0), depth = k.dim(x, 1);
-  k.ifThen(k.less(k.index(1), rows), [&] {
+  auto [begin, end] =
+      k.share(rows, function.getArgument(0), function.getArgument(1));
+  k.ifThen(k.less(k.index(1), rows), [&, begin = begin, end = end] {
     Value blocks = k.ceilDiv(rows, tileShape(target).rows);
-    auto [begin, end] =
-        k.share(blocks, function.getArgument(0), function.getArgument(1));
-    k.loop(begin, end, [&](Value number) {
+    // Of each block that some of the worker's rows are in, those rows.
+    k.loop(k.index(0), blocks, [&](Value number) {
       RowBlock block = rowBlock(k, rows, blocks, number);
+      Value first = k.sub(k.max(begin, block.begin), block.begin);
+      Value last = k.min(end, k.add(block.begin, block.size));
+      last = k.sub(k.max(last, block.begin), block.begin);
       Value base = k.mul(block.begin, depth);
-      k.loop(k.index(0), depth, [&](Value at) {
-        Value group = k.add(base, k.mul(at, block.size));
-        k.loop(k.index(0), block.size, [&](Value r) {
-          k.store(k.load(x, {k.add(block.begin, r), at}), xp,
-                  {k.add(group, r)});
+      k.ifThen(k.less(first, last), [&] {
+        k.loop(k.index(0), depth, [&](Value at) {
+          Value group = k.add(base, k.mul(at, block.size));
+          k.loop(first, last, [&](Value r) {
+            k.store(k.load(x, {k.add(block.begin, r), at}), xp,
+                    {k.add(group, r)});
+          });
         });
       });
     });

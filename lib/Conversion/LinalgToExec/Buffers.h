@@ -11,6 +11,7 @@
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 
 namespace nju::exec {
 
@@ -31,10 +32,6 @@ enum StepArgument : unsigned {
   kNumStepArguments
 };
 
-/// Marks functions whose linalg ops every worker does a share of.
-constexpr llvm::StringLiteral kKernelAttr = "exec.kernel";
-/// Marks kernels that worker 0 runs alone.
-constexpr llvm::StringLiteral kSerialAttr = "exec.serial";
 /// Bytes at most of a buffer in the arena.
 constexpr llvm::StringLiteral kBytesAttr = "exec.bytes";
 

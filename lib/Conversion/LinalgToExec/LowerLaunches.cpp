@@ -8,6 +8,7 @@
 
 #include "Buffers.h"
 #include "mlir/Dialect/OpenMP/OpenMPDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
@@ -22,57 +23,197 @@ namespace nju {
 
 namespace {
 
-/// Memory that a launch touches: bytes of the arena, or all of another buffer.
-struct Extent {
-  Value root;
-  int64_t begin = 0, end = 0;
+/// Rows that are dealt out to the workers: how many there are, and the size of
+/// one in bytes.
+struct Rows {
+  Value count;
+  int64_t bytes = 0;
 
-  bool overlaps(const Extent &other) const {
-    return root == other.root && begin < other.end && other.begin < end;
+  bool operator==(const Rows &other) const {
+    return count && count == other.count && bytes == other.bytes;
   }
 };
 
-/// What was read and written since the last barrier.
-struct Pending {
-  llvm::SmallVector<Extent> reads, writes;
+/// Memory that a launch touches: bytes of the arena, or all of another buffer.
+/// With rows, each worker touches its own only.
+struct Access {
+  Value root;
+  int64_t begin = 0, end = 0;
+  Rows rows;
+  bool writes = false;
+  /// If set, nothing is touched where this number of rows is 1.
+  Value idleForOne;
 
-  bool conflicts(const Pending &next) const {
-    auto meet = [](ArrayRef<Extent> a, ArrayRef<Extent> b) {
-      return llvm::any_of(a, [&](const Extent &x) {
-        return llvm::any_of(b, [&](const Extent &y) { return x.overlaps(y); });
-      });
-    };
-    return meet(writes, next.reads) || meet(writes, next.writes) ||
-           meet(reads, next.writes);
+  bool conflicts(const Access &next) const {
+    bool overlap = root == next.root && begin < next.end && next.begin < end;
+    bool same = begin == next.begin && end == next.end && rows == next.rows;
+    return overlap && (writes || next.writes) && !same;
   }
+};
+
+/// Puts barriers between the launches of a step: every worker runs the whole
+/// step, and waits where a launch depends on one that others may still be at.
+class StepLowering {
+public:
+  StepLowering(func::FuncOp step) : step(step) {}
+
+  void run();
+
+private:
+  Value rowCount(Value buffer, int64_t dimension);
+  Access accessOf(Value buffer);
+  void collect(LaunchOp launch, func::FuncOp kernel);
+  void collect(Operation &op);
+  void addBarrier(Operation &op);
+
+  func::FuncOp step;
+  /// Since the last barrier, and of the op at hand.
+  llvm::SmallVector<Access> pending, next;
 };
 
 } // namespace
 
-static Extent regionOf(Value buffer) {
+/// What the size of the dimension is equal to wherever it is the same value,
+/// if that can be told: the size of an argument of @step, or a size given to a
+/// view.
+Value StepLowering::rowCount(Value buffer, int64_t dimension) {
+  Operation *def = buffer.getDefiningOp();
+  if (!def) {
+    // Positions and sequences are as many as the tokens.
+    unsigned number = cast<BlockArgument>(buffer).getArgNumber();
+    if (dimension != 0)
+      return nullptr;
+    if (number == kPositions || number == kSequences)
+      number = kTokens;
+    return step.getArgument(number == kLogits ? kRows : number);
+  }
+  auto isOne = [](Value value, int64_t i) {
+    return cast<MemRefType>(value.getType()).getDimSize(i) == 1;
+  };
+  if (isa<memref::CastOp>(def))
+    return rowCount(def->getOperand(0), dimension);
+  if (auto expand = dyn_cast<memref::ExpandShapeOp>(def)) {
+    for (auto [i, group] : llvm::enumerate(expand.getReassociationIndices()))
+      if (llvm::is_contained(group, dimension))
+        return llvm::all_of(group,
+                            [&](int64_t d) {
+                              return d == dimension || isOne(buffer, d);
+                            })
+                   ? rowCount(expand.getSrc(), i)
+                   : nullptr;
+    return nullptr;
+  }
+  if (auto collapse = dyn_cast<memref::CollapseShapeOp>(def)) {
+    Value source = collapse.getSrc();
+    llvm::SmallVector<int64_t> sized;
+    for (int64_t d : collapse.getReassociationIndices()[dimension])
+      if (!isOne(source, d))
+        sized.push_back(d);
+    return sized.size() == 1 ? rowCount(source, sized[0]) : nullptr;
+  }
+  auto view = dyn_cast<memref::ViewOp>(def);
+  auto type = cast<MemRefType>(buffer.getType());
+  if (!view || !type.isDynamicDim(dimension))
+    return nullptr;
+  Value size = view.getSizes()[type.getDynamicDimIndex(dimension)];
+  if (auto dim = size.getDefiningOp<memref::DimOp>())
+    if (std::optional<int64_t> number = dim.getConstantIndex())
+      return rowCount(dim.getSource(), *number);
+  return size;
+}
+
+/// All of the memory behind `buffer`, as a read.
+Access StepLowering::accessOf(Value buffer) {
   Value root = rootOf(buffer);
   auto view = root.getDefiningOp<memref::ViewOp>();
   auto bytes =
       view ? view->getAttrOfType<IntegerAttr>(kBytesAttr) : IntegerAttr();
   if (!bytes)
-    return {root, 0, 1};
+    return {root, 0, 1, {}, false, {}};
   int64_t offset = *getConstantIntValue(view.getByteShift());
-  return {view.getSource(), offset, offset + bytes.getInt()};
+  return {view.getSource(), offset, offset + bytes.getInt(), {}, false, {}};
 }
 
-static Pending accessesOf(Operation &op) {
-  Pending result;
+/// Bytes of what lies behind `dimension`, 0 if that is unknown.
+static int64_t bytesOfRow(Value buffer, int64_t dimension) {
+  while (auto cast = buffer.getDefiningOp<memref::CastOp>())
+    buffer = cast.getSource();
+  auto type = cast<MemRefType>(buffer.getType());
+  int64_t bytes = llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+  for (int64_t size : type.getShape().drop_front(dimension + 1))
+    bytes *= ShapedType::isDynamic(size) ? 0 : size;
+  return bytes;
+}
+
+void StepLowering::collect(LaunchOp launch, func::FuncOp kernel) {
+  bool mayIdle = kernel->hasAttr(kIdleForOneRowAttr);
+  Value idle;
+  unsigned number = 2 + launch.getScalars().size();
+  auto add = [&](Value buffer, bool writes) {
+    Access access = accessOf(buffer);
+    access.writes = writes;
+    auto dimension = kernel.getArgAttrOfType<IntegerAttr>(number++, kRowsAttr);
+    if (dimension) {
+      Value count = rowCount(buffer, dimension.getInt());
+      if (mayIdle && count)
+        idle = count;
+      if (int64_t bytes = bytesOfRow(buffer, dimension.getInt()))
+        access.rows = {count, bytes};
+    }
+    next.push_back(access);
+  };
+  for (Value buffer : launch.getIns())
+    add(buffer, /*writes=*/false);
+  for (Value buffer : launch.getOuts())
+    add(buffer, /*writes=*/true);
+  for (Access &access : next)
+    access.idleForOne = idle;
+}
+
+void StepLowering::collect(Operation &op) {
+  next.clear();
   if (auto launch = dyn_cast<LaunchOp>(op)) {
-    for (Value buffer : launch.getIns())
-      result.reads.push_back(regionOf(buffer));
-    for (Value buffer : launch.getOuts())
-      result.writes.push_back(regionOf(buffer));
-  } else {
-    op.walk([&](memref::LoadOp load) {
-      result.reads.push_back(regionOf(load.getMemRef()));
-    });
+    auto kernel = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+        launch, launch.getKernelAttr());
+    return collect(launch, kernel);
   }
-  return result;
+  op.walk(
+      [&](memref::LoadOp load) { next.push_back(accessOf(load.getMemRef())); });
+}
+
+/// A barrier before `op` if it needs one; where only launches that do nothing
+/// for one row need it, it depends on the number of rows.
+void StepLowering::addBarrier(Operation &op) {
+  Value several;
+  bool always = false, any = false;
+  for (const Access &before : pending)
+    for (const Access &now : next) {
+      if (!before.conflicts(now))
+        continue;
+      any = true;
+      Value idle = before.idleForOne ? before.idleForOne : now.idleForOne;
+      always |= !idle || (several && several != idle);
+      several = idle;
+    }
+  if (!any)
+    return;
+  ImplicitLocOpBuilder b(op.getLoc(), &op);
+  if (always) {
+    omp::BarrierOp::create(b);
+    pending.clear();
+    return;
+  }
+  Value rows = isa<MemRefType>(several.getType())
+                   ? memref::DimOp::create(b, several, 0)
+                   : several;
+  Value one = arith::ConstantIndexOp::create(b, 1);
+  Value wait = arith::CmpIOp::create(b, arith::CmpIPredicate::ugt, rows, one);
+  auto branch = scf::IfOp::create(b, wait, /*withElseRegion=*/false);
+  b.setInsertionPointToStart(branch.thenBlock());
+  omp::BarrierOp::create(b);
+  llvm::erase_if(pending, [&](const Access &access) {
+    return access.idleForOne == several;
+  });
 }
 
 static llvm::SmallVector<Value> callOperands(LaunchOp op, Value worker,
@@ -82,19 +223,11 @@ static llvm::SmallVector<Value> callOperands(LaunchOp op, Value worker,
   return operands;
 }
 
-/// Every worker runs the whole step; it waits where a launch depends on one
-/// that others may still be at.
-static void lowerStep(func::FuncOp step) {
-  Pending pending;
+void StepLowering::run() {
   for (Operation &op : llvm::make_early_inc_range(step.front())) {
-    Pending accesses = accessesOf(op);
-    if (pending.conflicts(accesses)) {
-      OpBuilder b(&op);
-      omp::BarrierOp::create(b, op.getLoc());
-      pending = Pending();
-    }
-    llvm::append_range(pending.reads, accesses.reads);
-    llvm::append_range(pending.writes, accesses.writes);
+    collect(op);
+    addBarrier(op);
+    llvm::append_range(pending, next);
     auto launch = dyn_cast<LaunchOp>(op);
     if (!launch)
       continue;
@@ -167,10 +300,12 @@ struct LowerLaunches : impl::LowerLaunchesBase<LowerLaunches> {
         functions.push_back(function);
     for (func::FuncOp function : functions) {
       if (function.getName() == "step")
-        lowerStep(function);
+        StepLowering(function).run();
       else
         lowerMain(function);
     }
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      removeKernelAttributes(function);
   }
 };
 } // namespace

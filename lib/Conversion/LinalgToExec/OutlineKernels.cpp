@@ -27,6 +27,7 @@ namespace {
 struct Group {
   llvm::SmallVector<Operation *> ops;
   bool serial = false;
+  bool dealRows = false;
   llvm::SmallVector<Value> constants, scalars, ins, outs;
 };
 
@@ -149,6 +150,8 @@ func::FuncOp Outliner::buildKernel(Group &group) {
   kernel->setAttr(kKernelAttr, b.getUnitAttr());
   if (group.serial)
     kernel->setAttr(kSerialAttr, b.getUnitAttr());
+  if (group.dealRows)
+    kernel->setAttr(kDealRowsAttr, b.getUnitAttr());
   Block *block = kernel.addEntryBlock();
   b.setInsertionPointToEnd(block);
   IRMapping map;
@@ -212,7 +215,8 @@ LogicalResult Outliner::run(func::FuncOp function) {
                << " that is used; a step of a language model can have no such "
                << "value";
       if (!run || !op.getRegions().empty())
-        groups.push_back({{}, /*serial=*/true, {}, {}, {}, {}});
+        groups.push_back(
+            {{}, /*serial=*/true, /*dealRows=*/false, {}, {}, {}, {}});
       groups.back().ops.push_back(&op);
       run = op.getRegions().empty();
       continue;
@@ -221,6 +225,7 @@ LogicalResult Outliner::run(func::FuncOp function) {
     if (!isa<linalg::LinalgOp>(op) || taken.contains(&op))
       continue;
     Group group;
+    group.dealRows = isStep;
     if (auto generic = dyn_cast<linalg::GenericOp>(op))
       group.ops = startValues(generic);
     group.ops.push_back(&op);

@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "BodyEmitter.h"
+#include "RowLoop.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -14,6 +15,7 @@
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "nju/Conversion/Passes.h"
+#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 
 using namespace mlir;
 using namespace nju::vectorize;
@@ -30,15 +32,16 @@ namespace {
 constexpr int64_t kChunk = 512, kReductionChunk = 64;
 
 /// Emits the loops of one linalg.generic of a kernel. Every worker gets a
-/// contiguous range of units; a unit is a point of the outer parallel loops,
-/// or a chunk of the vector loop there. What is computed for an element, and in
+/// contiguous range of rows if there is a loop over rows; else one of units,
+/// where a unit is a point of the outer parallel loops, or a chunk of the
+/// vector loop there. What is computed for an element, and in
 /// which order, does not depend on how units are dealt out.
 class NestEmitter {
 public:
   NestEmitter(linalg::GenericOp op, ArrayRef<Value> starts, Value worker,
-              Value workers)
+              Value workers, std::optional<int64_t> rowLoop)
       : op(op), starts(starts), worker(worker), workers(workers),
-        b(op.getLoc(), op), body(op, -1) {}
+        rowLoop(rowLoop), b(op.getLoc(), op), body(op, -1) {}
 
   void run();
 
@@ -62,7 +65,12 @@ private:
   Accumulators
   forLoop(Value from, Value to, int64_t step, ArrayRef<Value> state,
           llvm::function_ref<Accumulators(Value, ArrayRef<Value>)> emit);
+  std::pair<Value, Value> shareOf(Value count);
+  void emitUnits();
   void emitUnit(Value unit);
+  void emitRows();
+  void emitRow(ArrayRef<int64_t> loops, llvm::SmallVector<Value> position,
+               Value from, Value to);
   void emitParallel(ArrayRef<Value> position, Value from, Value to);
   void emitParallelRun(ArrayRef<Value> position, Value from, Value to);
   void emitPoints(ArrayRef<Value> position, const IRMapping *uniform,
@@ -84,6 +92,7 @@ private:
   mutable linalg::GenericOp op; // Its accessors are not const.
   ArrayRef<Value> starts;
   Value worker, workers;
+  std::optional<int64_t> rowLoop;
   ImplicitLocOpBuilder b;
   BodyEmitter body;
   /// The innermost loop, or -1: that of vectors, or of scalars if `lanes` is 1.
@@ -189,31 +198,73 @@ NestEmitter::Accumulators NestEmitter::forLoop(
 
 void NestEmitter::run() {
   chooseLoop();
-  bool chunked = inner >= 0 && !isReduction(inner);
-  Value units = index(1);
   for (int64_t loop = 0, e = op.getNumLoops(); loop < e; ++loop) {
     sizes.push_back(sizeOf(loop));
-    if (isReduction(loop)) {
-      if (loop != inner)
-        reductions.push_back(loop);
-    } else if (loop != inner) {
-      outer.push_back(loop);
-      units = b.createOrFold<arith::MulIOp>(units, sizes[loop]);
-    }
+    if (loop != inner)
+      (isReduction(loop) ? reductions : outer).push_back(loop);
   }
-  if (chunked) {
+  if (rowLoop)
+    emitRows();
+  else
+    emitUnits();
+  op.erase();
+}
+
+/// [first, end) of `count` that the worker does.
+std::pair<Value, Value> NestEmitter::shareOf(Value count) {
+  Value first = arith::DivUIOp::create(
+      b, arith::MulIOp::create(b, worker, count), workers);
+  Value next = arith::AddIOp::create(b, worker, index(1));
+  Value end =
+      arith::DivUIOp::create(b, arith::MulIOp::create(b, next, count), workers);
+  return {first, end};
+}
+
+void NestEmitter::emitRows() {
+  auto [first, end] = shareOf(sizes[*rowLoop]);
+  llvm::SmallVector<Value> position(op.getNumLoops(), index(0));
+  if (inner == *rowLoop)
+    return emitRow(outer, position, first, end);
+  llvm::SmallVector<int64_t> loops;
+  for (int64_t loop : outer)
+    if (loop != *rowLoop)
+      loops.push_back(loop);
+  forLoop(first, end, 1, [&](Value row) {
+    position[*rowLoop] = row;
+    if (inner >= 0 && !isReduction(inner))
+      emitRow(loops, position, index(0), sizes[inner]);
+    else
+      emitRow(loops, position, {}, {});
+  });
+}
+
+/// The points of `loops`; there [from, to) of the inner loop, or a reduction.
+void NestEmitter::emitRow(ArrayRef<int64_t> loops,
+                          llvm::SmallVector<Value> position, Value from,
+                          Value to) {
+  if (loops.empty())
+    return from ? emitParallel(position, from, to) : emitReductions(position);
+  int64_t loop = loops.front();
+  if (getConstantIntValue(sizes[loop]) == 1)
+    return emitRow(loops.drop_front(), position, from, to);
+  forLoop(index(0), sizes[loop], 1, [&](Value i) {
+    position[loop] = i;
+    emitRow(loops.drop_front(), position, from, to);
+  });
+}
+
+void NestEmitter::emitUnits() {
+  Value units = index(1);
+  for (int64_t loop : outer)
+    units = b.createOrFold<arith::MulIOp>(units, sizes[loop]);
+  if (inner >= 0 && !isReduction(inner)) {
     int64_t chunk = reductions.empty() ? kChunk : kReductionChunk;
     Value chunks =
         b.createOrFold<arith::CeilDivUIOp>(sizes[inner], index(chunk));
     units = b.createOrFold<arith::MulIOp>(units, chunks);
   }
-  Value first = arith::DivUIOp::create(
-      b, arith::MulIOp::create(b, worker, units), workers);
-  Value next = arith::AddIOp::create(b, worker, index(1));
-  Value end =
-      arith::DivUIOp::create(b, arith::MulIOp::create(b, next, units), workers);
+  auto [first, end] = shareOf(units);
   forLoop(first, end, 1, [&](Value unit) { emitUnit(unit); });
-  op.erase();
 }
 
 /// Cuts the number of a unit into positions of the outer loops.
@@ -534,47 +585,6 @@ static void guardSerial(func::FuncOp kernel) {
     choice->getNextNode()->moveBefore(then->getTerminator());
 }
 
-/// Loops over identically laid out, contiguous operands are one long loop.
-static linalg::GenericOp flatten(linalg::GenericOp op) {
-  bool same = op.getNumLoops() > 1 && op.getNumReductionLoops() == 0 &&
-              !op.hasIndexSemantics();
-  for (OpOperand &operand : op->getOpOperands()) {
-    auto type = dyn_cast<MemRefType>(operand.get().getType());
-    AffineMap map = op.getMatchingIndexingMap(&operand);
-    bool constant = llvm::all_of(map.getResults(), [](AffineExpr expr) {
-      return isa<AffineConstantExpr>(expr);
-    });
-    same &= !type || constant ||
-            (map.isIdentity() && type.getLayout().isIdentity());
-  }
-  if (!same)
-    return op;
-  ImplicitLocOpBuilder b(op.getLoc(), op);
-  ReassociationIndices all =
-      llvm::to_vector<2>(llvm::seq<int64_t>(0, op.getNumLoops()));
-  llvm::SmallVector<Value> ins, outs;
-  llvm::SmallVector<AffineMap> maps;
-  for (OpOperand &operand : op->getOpOperands()) {
-    AffineMap map = op.getMatchingIndexingMap(&operand);
-    Value value = operand.get();
-    if (map.isIdentity() && isa<MemRefType>(value.getType())) {
-      value = memref::CollapseShapeOp::create(
-          b, value, ArrayRef<ReassociationIndices>{all});
-      map = b.getMultiDimIdentityMap(1);
-    } else {
-      map = AffineMap::get(1, 0, map.getResults(), b.getContext());
-    }
-    maps.push_back(map);
-    (op.isDpsInit(&operand) ? outs : ins).push_back(value);
-  }
-  auto flat = linalg::GenericOp::create(
-      b, TypeRange{}, ins, outs, maps,
-      ArrayRef<utils::IteratorType>{utils::IteratorType::parallel});
-  flat.getRegion().takeBody(op.getRegion());
-  op.erase();
-  return flat;
-}
-
 namespace nju {
 namespace {
 struct ConvertKernelsToVector
@@ -583,14 +593,15 @@ struct ConvertKernelsToVector
 
   void runOnOperation() override {
     for (auto kernel : getOperation().getOps<func::FuncOp>()) {
-      if (!kernel->hasAttr("exec.kernel"))
+      if (!kernel->hasAttr(exec::kKernelAttr))
         continue;
-      if (kernel->hasAttr("exec.serial"))
+      if (kernel->hasAttr(exec::kSerialAttr))
         guardSerial(kernel);
       else if (failed(lower(kernel)))
         return signalPassFailure();
-      kernel->removeAttr("exec.kernel");
-      kernel->removeAttr("exec.serial");
+      for (StringRef name :
+           {exec::kKernelAttr, exec::kSerialAttr, exec::kDealRowsAttr})
+        kernel->removeAttr(name);
     }
   }
 
@@ -622,10 +633,17 @@ struct ConvertKernelsToVector
       }
       generics.push_back({generic, takeStarts(generic)});
     }
-    for (auto &[generic, starts] : generics)
-      NestEmitter(flatten(generic), starts, kernel.getArgument(0),
-                  kernel.getArgument(1))
+    bool dealRows =
+        kernel->hasAttr(exec::kDealRowsAttr) && generics.size() == 1;
+    for (auto &[generic, starts] : generics) {
+      std::optional<int64_t> rowLoop;
+      if (dealRows && (rowLoop = findRowLoop(generic)))
+        markRowArguments(kernel, generic, *rowLoop);
+      linalg::GenericOp flat = flatten(generic, rowLoop);
+      NestEmitter(flat, starts, kernel.getArgument(0), kernel.getArgument(1),
+                  rowLoop)
           .run();
+    }
     return success();
   }
 };

@@ -77,3 +77,58 @@ func.func private @worker_zero_alone(%worker: index, %workers: index, %y: memref
   memref.store %v, %y[%c0] : memref<2xi64>
   return
 }
+
+// -----
+
+// Rows are dealt out, and only the long dimension behind them is a loop of
+// vectors; what is not walked by rows keeps no note.
+// CHECK-LABEL: @step_kernels_deal_out_rows
+// CHECK-SAME: %arg2: memref<1x?x4x32xf32> {exec.rows = 1 : i64}, %arg3: memref<32xf32>, %arg4: memref<1x?x4x32xf32> {exec.rows = 1 : i64}
+// CHECK: %[[ROWS:.*]] = memref.dim %arg2
+// CHECK: %[[SHARE:.*]] = arith.muli %arg0, %[[ROWS]]
+// CHECK: %[[FIRST:.*]] = arith.divui %[[SHARE]], %arg1
+// CHECK: scf.for %{{.*}} = %[[FIRST]]
+// CHECK: scf.for %{{.*}} = %c0{{.*}} to %c4
+func.func private @step_kernels_deal_out_rows(%worker: index, %workers: index, %x: memref<1x?x4x32xf32>, %w: memref<32xf32>, %y: memref<1x?x4x32xf32>) attributes {exec.kernel, exec.deal_rows} {
+  linalg.generic {indexing_maps = [affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>, affine_map<(d0, d1, d2, d3) -> (d3)>, affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%x, %w : memref<1x?x4x32xf32>, memref<32xf32>) outs(%y : memref<1x?x4x32xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %c = arith.mulf %a, %b : f32
+    linalg.yield %c : f32
+  }
+  return
+}
+
+// -----
+
+// Contiguous rows stay rows.
+// CHECK-LABEL: @step_kernels_flatten_rows_only
+// CHECK: memref.collapse_shape %arg2 {{\[\[}}0, 1], [2, 3]] : memref<1x?x4x32xf32> into memref<?x128xf32>
+func.func private @step_kernels_flatten_rows_only(%worker: index, %workers: index, %x: memref<1x?x4x32xf32>, %y: memref<1x?x4x32xf32>) attributes {exec.kernel, exec.deal_rows} {
+  linalg.exp ins(%x : memref<1x?x4x32xf32>) outs(%y : memref<1x?x4x32xf32>)
+  return
+}
+
+// -----
+
+// A row of a vocabulary is long enough for several workers; rows that are read
+// in another order are not the worker's own.
+// CHECK-LABEL: @step_kernels_share_long_rows
+// CHECK-NOT: exec.rows
+// CHECK: return
+func.func private @step_kernels_share_long_rows(%worker: index, %workers: index, %x: memref<?x50000xf32>, %y: memref<?x50000xf32>) attributes {exec.kernel, exec.deal_rows} {
+  linalg.exp ins(%x : memref<?x50000xf32>) outs(%y : memref<?x50000xf32>)
+  return
+}
+
+// CHECK-LABEL: @step_kernels_gather_rows
+// CHECK-SAME: %arg2: memref<?xi32> {exec.rows = 0 : i64}, %arg3: memref<?x64xf32>, %arg4: memref<?x64xf32> {exec.rows = 0 : i64}
+func.func private @step_kernels_gather_rows(%worker: index, %workers: index, %rows: memref<?xi32>, %x: memref<?x64xf32>, %y: memref<?x64xf32>) attributes {exec.kernel, exec.deal_rows} {
+  linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]} ins(%rows : memref<?xi32>) outs(%y : memref<?x64xf32>) {
+  ^bb0(%a: i32, %o: f32):
+    %i = arith.index_cast %a : i32 to index
+    %j = linalg.index 1 : index
+    %v = memref.load %x[%i, %j] : memref<?x64xf32>
+    linalg.yield %v : f32
+  }
+  return
+}
