@@ -34,6 +34,8 @@ constexpr int64_t kMaxTraced = int64_t(1) << 28;
 /// Elements that are followed at once at the full length, and how often.
 constexpr int64_t kElementsAtOnce = int64_t(1) << 18;
 constexpr int64_t kBlocks = 64;
+/// Elements that may be followed all at once: 128 MB.
+constexpr int64_t kElementsAtAll = int64_t(1) << 24;
 
 bool isFloatCast(Operation *op) {
   auto cast = dyn_cast<CastOp>(op);
@@ -433,6 +435,10 @@ LogicalResult Tracer::followRows(Cached &cached, LMLength length) {
     int64_t count = std::min(block, length.total() - first);
     FailureOr<HostTensor> tensor =
         rows.evaluate(cached.value, {axis, first, count});
+    // Not every movement can be followed row by row.
+    if (failed(tensor) &&
+        length.total() * attention.heads * attention.headDim <= kElementsAtAll)
+      return follow(cached, *evaluator, length);
     if (failed(tensor) ||
         failed(readElements(cached, *tensor, length, first, count)))
       return graph.refuse(loc, "the " + cached.what +

@@ -179,6 +179,8 @@ std::optional<FailureOr<HostTensor>> RowEvaluator::computeOp(Operation *op,
   }
   if (isa<BroadcastToOp>(op))
     return broadcast(op, range);
+  if (isa<TileOp>(op))
+    return tiled(op, range);
   if (isa<SliceOp>(op))
     return sliced(op, range);
   if (isa<ConcatOp>(op))
@@ -257,6 +259,23 @@ std::optional<FailureOr<HostTensor>> RowEvaluator::broadcast(Operation *op,
   if (axis >= 0 && shape->getInt(axis) != 1)
     shape = withEntry(*shape, axis, range.count);
   return apply(op, {*input, *shape});
+}
+
+/// Rows that are not repeated, or that lie within one repetition.
+std::optional<FailureOr<HostTensor>> RowEvaluator::tiled(Operation *op,
+                                                         RowRange range) {
+  auto shape = evaluator.shapeOf(op->getOperand(0));
+  Result repeats = whole(op->getOperand(1));
+  if (failed(repeats) || !shape)
+    return std::nullopt;
+  int64_t size = (*shape)[range.axis];
+  if (size == 0 || range.first % size + range.count > size)
+    return std::nullopt;
+  range.first %= size;
+  Result input = rows(op->getOperand(0), range);
+  if (failed(input))
+    return input;
+  return apply(op, {*input, withEntry(*repeats, range.axis, 1)});
 }
 
 std::optional<FailureOr<HostTensor>> RowEvaluator::sliced(Operation *op,

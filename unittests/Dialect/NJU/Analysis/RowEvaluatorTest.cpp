@@ -81,6 +81,9 @@ TEST(RowEvaluator, Movements) {
   expectRowsOfWhole("tensor<80x80xi64>", R"(
     %y = nju.broadcast_to %row, %square : (tensor<80x1xi64>, tensor<2xi64>) -> tensor<80x80xi64>)");
   expectRowsOfWhole("tensor<80x80xi64>", R"(
+    %repeats = nju.constant dense<[1, 80]> : tensor<2xi64>
+    %y = nju.tile %row, %repeats : (tensor<80x1xi64>, tensor<2xi64>) -> tensor<80x80xi64>)");
+  expectRowsOfWhole("tensor<80x80xi64>", R"(
     %t = nju.unsqueeze %all {axes = array<i64: 0, 2>} : (tensor<80x80xi64>) -> tensor<1x80x1x80xi64>
     %y = nju.squeeze %t {axes = array<i64: 0, 2>} : (tensor<1x80x1x80xi64>) -> tensor<80x80xi64>)");
 }

@@ -60,6 +60,7 @@ private:
   std::optional<Result> squeezed(mlir::Operation *op, RowRange range);
   std::optional<Result> reshaped(mlir::Operation *op, RowRange range);
   std::optional<Result> broadcast(mlir::Operation *op, RowRange range);
+  std::optional<Result> tiled(mlir::Operation *op, RowRange range);
   std::optional<Result> sliced(mlir::Operation *op, RowRange range);
   std::optional<Result> concatenated(mlir::Operation *op, RowRange range);
   std::optional<Result> gathered(mlir::Operation *op, RowRange range);
