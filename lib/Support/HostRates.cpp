@@ -13,32 +13,69 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 using Clock = std::chrono::steady_clock;
 
 /// Sixteen floats; the compiler splits them where registers are narrower.
 using Vector = float __attribute__((vector_size(64)));
+/// A cache line.
+using Words = uint64_t __attribute__((vector_size(64)));
 
 namespace {
 
 constexpr size_t kBufferBytes = size_t(512) << 20;
+constexpr size_t kHugePage = size_t(2) << 20;
 constexpr int kPasses = 3;
 constexpr int kAccumulators = 12;
 constexpr long kRounds = 4'000'000;
 
-/// Adds up words of a range, in a loop that any compiler vectorises.
-uint64_t readRange(const uint64_t *begin, const uint64_t *end) {
-  uint64_t sums[8] = {};
-  for (const uint64_t *p = begin; p + 8 <= end; p += 8)
-    for (int i = 0; i < 8; ++i)
-      sums[i] += p[i];
+/// Adds up a range, `Streams` parts of it side by side.
+template <int Streams>
+inline uint64_t readLoop(const Words *begin, size_t count) {
+  size_t part = count / Streams;
+  Words sums[8 * Streams] = {};
+  for (size_t i = 0; i + 8 <= part; i += 8)
+    for (int s = 0; s < Streams; ++s)
+      for (int j = 0; j < 8; ++j)
+        sums[8 * s + j] += begin[s * part + i + j];
   uint64_t sum = 0;
-  for (uint64_t s : sums)
-    sum += s;
+  for (Words &words : sums)
+    sum += words[0];
   return sum;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"), flatten))
+uint64_t readAVX512(const Words *begin, size_t count, bool several) {
+  return several ? readLoop<2>(begin, count) : readLoop<1>(begin, count);
+}
+__attribute__((target("avx2"), flatten)) uint64_t readAVX2(const Words *begin,
+                                                           size_t count,
+                                                           bool several) {
+  return several ? readLoop<2>(begin, count) : readLoop<1>(begin, count);
+}
+#endif
+uint64_t readBaseline(const Words *begin, size_t count, bool several) {
+  return several ? readLoop<2>(begin, count) : readLoop<1>(begin, count);
+}
+
+/// The widest variant that this CPU runs.
+auto widestRead() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f"))
+    return readAVX512;
+  if (__builtin_cpu_supports("avx2"))
+    return readAVX2;
+#endif
+  return readBaseline;
 }
 
 /// Independent chains of x = x * y + y, enough to hide the latency.
@@ -100,21 +137,39 @@ double bestSeconds(unsigned threads,
 
 } // namespace
 
+/// Bytes a second that all threads read, by the better of two patterns.
+static double measureRead(unsigned threads, std::atomic<uint64_t> &sink) {
+  size_t share = kBufferBytes / sizeof(Words) / threads;
+  std::unique_ptr<void, decltype(&std::free)> memory(
+      std::aligned_alloc(kHugePage, kBufferBytes), std::free);
+  if (!memory)
+    return 0;
+#if defined(__linux__)
+  madvise(memory.get(), kBufferBytes, MADV_HUGEPAGE);
+#endif
+  auto *words = static_cast<Words *>(memory.get());
+  auto read = widestRead();
+  // Each thread touches its part first: it lies near that thread's core.
+  bestSeconds(threads, [&](unsigned t) {
+    std::memset(words + t * share, 1, share * sizeof(Words));
+  });
+  double seconds = 1e30;
+  for (bool several : {false, true})
+    seconds = std::min(seconds, bestSeconds(threads, [&](unsigned t) {
+                         sink += read(words + t * share, share, several);
+                       }));
+  return share * threads * sizeof(Words) / seconds;
+}
+
 nju::HostRates nju::measureHostRates() {
   unsigned threads = std::max(1u, std::thread::hardware_concurrency());
-  std::vector<uint64_t> buffer(kBufferBytes / sizeof(uint64_t), 1);
   std::atomic<uint64_t> sink{0};
-  size_t share = buffer.size() / threads;
-  double readSeconds = bestSeconds(threads, [&](unsigned t) {
-    const uint64_t *begin = buffer.data() + t * share;
-    sink += readRange(begin, begin + share);
-  });
+  double read = measureRead(threads, sink);
   auto [fma, flops] = widestFma();
   auto run = fma;
   double fmaSeconds = bestSeconds(
       threads, [&](unsigned) { sink += static_cast<uint64_t>(run()); });
   // The sum is used, so that no loop can be left out.
   double check = sink == 0 ? 1.0 : 0.0;
-  return {threads, (share * threads * sizeof(uint64_t) + check) / readSeconds,
-          flops * threads / fmaSeconds};
+  return {threads, read + check, flops * threads / fmaSeconds};
 }

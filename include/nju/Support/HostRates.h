@@ -19,7 +19,8 @@ struct HostRates {
 };
 
 /// Measures this machine with one thread a core, in about a second and with
-/// 512 MB of memory: the best of three passes of a plain read loop, and of
+/// 512 MB of memory: the best of three passes of a read loop (one stream a
+/// thread, and two), and of
 /// register-only multiply-adds of the widest vectors that the CPU has.
 HostRates measureHostRates();
 
