@@ -69,6 +69,11 @@ mlir::LogicalResult traceCaches(LMGraph &graph,
                                 llvm::MutableArrayRef<LMAttention> attentions,
                                 int64_t maxTokens);
 
+/// Names of the outputs that a step does not serve: neither the logits nor keys
+/// or values of the attentions, whose caches have been traced.
+llvm::SmallVector<std::string>
+findLeftOutOutputs(LMGraph &graph, llvm::ArrayRef<LMAttention> attentions);
+
 /// Ops that only move elements or repeat them.
 bool isMovement(mlir::Operation *op);
 

@@ -624,3 +624,43 @@ LogicalResult nju::traceCaches(LMGraph &graph,
                                int64_t maxTokens) {
   return Tracer(graph, maxTokens).run(attentions);
 }
+
+/// `value` and all that it is moved from, and scaled with `mayScale`, up to
+/// those for which `ends` holds, these included.
+static llvm::SetVector<Value> movedFrom(Value value, bool mayScale,
+                                        llvm::function_ref<bool(Value)> ends) {
+  llvm::SetVector<Value> reached;
+  reached.insert(value);
+  for (size_t i = 0; i < reached.size(); ++i) {
+    Operation *op = reached[i].getDefiningOp();
+    if (!op || ends(reached[i]))
+      continue;
+    if (isMovement(op) || isFloatCast(op))
+      reached.insert(op->operand_begin(), op->operand_end());
+    else if (auto scaled = matchScaled(reached[i]); scaled && mayScale)
+      reached.insert(scaled->value);
+  }
+  return reached;
+}
+
+SmallVector<std::string>
+nju::findLeftOutOutputs(LMGraph &graph, ArrayRef<LMAttention> attentions) {
+  // Keys and values, and what they are made of, down to what the cache holds.
+  llvm::DenseSet<Value> cached;
+  for (const LMAttention &attention : attentions)
+    for (auto [value, fresh] :
+         {std::pair(attention.key, attention.keySource.fresh),
+          std::pair(attention.value, attention.valueSource.fresh)})
+      for (Value part : movedFrom(value, true, [fresh = fresh](Value part) {
+             return part == fresh;
+           }))
+        if (graph.isData(part))
+          cached.insert(part);
+  SmallVector<std::string> names;
+  for (auto [index, present] : llvm::enumerate(graph.getPresents())) {
+    auto isCached = [&](Value value) { return cached.contains(value); };
+    if (llvm::none_of(movedFrom(present, false, isCached), isCached))
+      names.push_back(graph.getPresentName(index));
+  }
+  return names;
+}

@@ -167,31 +167,16 @@ Value LMGraph::getLogits() {
   return beforeCasts(terminator->getOperand(logitsIndex));
 }
 
+std::string LMGraph::getPresentName(unsigned index) {
+  return resultName(index < logitsIndex ? index : index + 1);
+}
+
 SmallVector<Value> LMGraph::getPresents() {
   SmallVector<Value> presents;
   for (auto [index, operand] : llvm::enumerate(terminator->getOperands()))
     if (index != logitsIndex)
       presents.push_back(beforeCasts(operand));
   return presents;
-}
-
-LogicalResult LMGraph::findRoles() {
-  SmallVector<BlockArgument> integers;
-  for (BlockArgument argument : function.getArguments()) {
-    auto type = dyn_cast<RankedTensorType>(argument.getType());
-    if (!type)
-      return refuse(function.getLoc(),
-                    "input '" + nameOf(argument) + "' is no tensor");
-    bool isFloat = isa<FloatType>(type.getElementType());
-    if (isFloat && type.getRank() >= 4)
-      pasts.push_back(argument);
-    else if (type.getRank() == 2 || (type.getRank() == 1 && !isFloat))
-      integers.push_back(argument);
-    else
-      return refuse(function.getLoc(),
-                    "the role of input '" + nameOf(argument) + "' is unknown");
-  }
-  return findIntegerRoles(integers);
 }
 
 /// What is computed of an argument by `passes`, the argument first.
@@ -218,18 +203,40 @@ static Value lookedUpWeight(OpOperand &indices) {
   return table.getDefiningOp<ParamRefOp>() ? table : Value();
 }
 
-/// True if the argument itself looks up a weight of at least `rows` rows.
-static bool looksUpWeight(BlockArgument argument, int64_t rows) {
-  auto passes = [](OpOperand &use) {
-    return isa<CastOp, ReshapeOp, UnsqueezeOp, SqueezeOp>(use.getOwner()) &&
-           use.getOperandNumber() == 0;
+/// True if the argument itself, or with a number added, looks up a weight that
+/// is `wanted`.
+static bool looksUpWeight(BlockArgument argument, bool mayAdd,
+                          llvm::function_ref<bool(ParamRefOp)> wanted) {
+  auto passes = [&](OpOperand &use) {
+    Operation *user = use.getOwner();
+    return (isa<CastOp, ReshapeOp, UnsqueezeOp, SqueezeOp>(user) &&
+            use.getOperandNumber() == 0) ||
+           (mayAdd && isa<AddOp>(user));
   };
   for (Value value : reachedFrom(argument, passes))
     for (OpOperand &use : value.getUses())
       if (Value table = lookedUpWeight(use))
-        if (cast<RankedTensorType>(table.getType()).getDimSize(0) >= rows)
+        if (wanted(table.getDefiningOp<ParamRefOp>()))
           return true;
   return false;
+}
+
+/// True if the argument looks up a weight with one row for each logit.
+static bool looksUpTokens(BlockArgument argument, int64_t vocabulary) {
+  return looksUpWeight(argument, false, [&](ParamRefOp table) {
+    return table.getType().getDimSize(0) >= vocabulary;
+  });
+}
+
+/// True if the argument looks up a weight that is called a table of positions.
+/// A table of segments is looked up in the same way: the name tells.
+static bool looksUpPositions(BlockArgument argument) {
+  return looksUpWeight(argument, true, [](ParamRefOp table) {
+    std::string name = table.getParam().lower();
+    return llvm::any_of(
+        ArrayRef{"wpe", "position", "pos_emb"},
+        [&](StringRef part) { return StringRef(name).contains(part); });
+  });
 }
 
 /// True if angles are made of the argument: it is positions.
@@ -253,13 +260,41 @@ static bool onlyHides(BlockArgument argument) {
     Operation *user = use.getOwner();
     if (isa<ShapeOfOp>(user))
       return false;
-    bool ends = isa<SoftmaxOp, AttentionOp>(user);
+    auto attention = dyn_cast<AttentionOp>(user);
+    bool ends =
+        attention ? attention.getMask() == use.get() : isa<SoftmaxOp>(user);
     hides |= ends;
+    other |= attention && !ends;
     other |= !ends && (isa<GatherOp>(user) && use.getOperandNumber() == 1);
     other |= isa<MatMulOp, SinOp, CosOp, func::ReturnOp>(user);
     return !ends && user->getNumResults() == 1;
   });
   return hides && !other;
+}
+
+LogicalResult LMGraph::findRoles() {
+  SmallVector<BlockArgument> integers;
+  for (BlockArgument argument : function.getArguments()) {
+    auto type = dyn_cast<RankedTensorType>(argument.getType());
+    if (!type)
+      return refuse(function.getLoc(),
+                    "input '" + nameOf(argument) + "' is no tensor");
+    bool isFloat = isa<FloatType>(type.getElementType());
+    if (type.getRank() >= 3 && onlyHides(argument))
+      return refuse(function.getLoc(),
+                    "input '" + nameOf(argument) +
+                        "' is a mask of pairs of tokens, so whether a token "
+                        "sees later ones is up to each call; expected a mask "
+                        "of [batch, sequence] or none");
+    if (isFloat && type.getRank() >= 4)
+      pasts.push_back(argument);
+    else if (type.getRank() == 2 || (type.getRank() == 1 && !isFloat))
+      integers.push_back(argument);
+    else
+      return refuse(function.getLoc(),
+                    "the role of input '" + nameOf(argument) + "' is unknown");
+  }
+  return findIntegerRoles(integers);
 }
 
 LogicalResult LMGraph::findIntegerRoles(ArrayRef<BlockArgument> arguments) {
@@ -295,14 +330,16 @@ LogicalResult LMGraph::setTokens(ArrayRef<BlockArgument> arguments) {
 LogicalResult LMGraph::findUnnamedRoles(ArrayRef<BlockArgument> arguments) {
   SmallVector<BlockArgument> lookups;
   for (BlockArgument argument : arguments)
-    if (looksUpWeight(argument, vocabulary))
+    if (looksUpTokens(argument, vocabulary))
       lookups.push_back(argument);
+  if (lookups.size() > 1)
+    llvm::erase_if(lookups, looksUpPositions);
   if (failed(setTokens(lookups)))
     return failure();
   for (BlockArgument argument : arguments) {
     if (argument == tokens)
       continue;
-    if (makesAngles(argument))
+    if (makesAngles(argument) || looksUpPositions(argument))
       positions.push_back(argument);
     else if (onlyHides(argument))
       masks.push_back(argument);

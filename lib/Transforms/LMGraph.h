@@ -53,6 +53,8 @@ public:
   mlir::Value getLogits();
   /// The results that are not the logits, before casts at the boundary.
   llvm::SmallVector<mlir::Value> getPresents();
+  /// What the output is called that is one of getPresents().
+  std::string getPresentName(unsigned index);
 
   bool isData(mlir::Value value);
   bool isPositional(mlir::Value value);

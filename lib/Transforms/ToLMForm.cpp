@@ -94,8 +94,23 @@ private:
     if (failed(step))
       return Outcome::Refused;
     numAttention += attentions->size();
+    remarkLeftOut(findLeftOutOutputs(graph, *attentions));
     describe(graph, *attentions, limit);
     return succeeded(cleanUp(*step)) ? Outcome::Done : Outcome::Error;
+  }
+
+  /// Outputs must not go silently.
+  void remarkLeftOut(ArrayRef<std::string> names) {
+    if (names.empty())
+      return;
+    std::string list;
+    llvm::raw_string_ostream os(list);
+    llvm::interleaveComma(names, os,
+                          [&](StringRef name) { os << "'" << name << "'"; });
+    emitRemark(getOperation().lookupSymbol("main")->getLoc())
+        << "a causal language model gives logits only: output"
+        << (names.size() > 1 ? "s " : " ") << list
+        << (names.size() > 1 ? " are" : " is") << " left out";
   }
 
   /// True if everything positional can be computed for `length` tokens.

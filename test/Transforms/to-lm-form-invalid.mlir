@@ -252,3 +252,41 @@ func.func @main(%ids: tensor<?x?xi64> {nju.name = "ids"}, %segments: tensor<?x?x
   %z = nju.add %x, %y : (tensor<?x?x8xf32>, tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
   return %z : tensor<?x?x8xf32>
 }
+
+// -----
+
+// The caller's mask may show later tokens or not.
+nju.param @e : tensor<8x8xf32> = #nju.file<"w.data", 0, tensor<8x8xf32>>
+// expected-remark @below {{no causal language model: input 'attention_mask' is a mask of pairs of tokens, so whether a token sees later ones is up to each call; expected a mask of [batch, sequence] or none}}
+// expected-note @below {{this one}}
+func.func @main(%ids: tensor<?x?xi64> {nju.name = "input_ids"}, %mask: tensor<?x1x?x?xf32> {nju.name = "attention_mask"}) -> tensor<?x?x8xf32> {
+  %e = nju.param_ref @e : tensor<8x8xf32>
+  %x = nju.gather %e, %ids {axis = 0 : i64} : (tensor<8x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %q = nju.unsqueeze %x {axes = array<i64: 1>} : (tensor<?x?x8xf32>) -> tensor<?x1x?x8xf32>
+  %kt = nju.transpose %q {permutation = array<i64: 0, 1, 3, 2>} : (tensor<?x1x?x8xf32>) -> tensor<?x1x8x?xf32>
+  %0 = nju.matmul %q, %kt : (tensor<?x1x?x8xf32>, tensor<?x1x8x?xf32>) -> tensor<?x1x?x?xf32>
+  %1 = nju.add %0, %mask : (tensor<?x1x?x?xf32>, tensor<?x1x?x?xf32>) -> tensor<?x1x?x?xf32>
+  %2 = nju.softmax %1 {axis = 3 : i64} : (tensor<?x1x?x?xf32>) -> tensor<?x1x?x?xf32>
+  %3 = nju.matmul %2, %q : (tensor<?x1x?x?xf32>, tensor<?x1x?x8xf32>) -> tensor<?x1x?x8xf32>
+  %4 = nju.squeeze %3 {axes = array<i64: 1>} : (tensor<?x1x?x8xf32>) -> tensor<?x?x8xf32>
+  return %4 : tensor<?x?x8xf32>
+}
+
+// -----
+
+// The same with booleans, and the operand of one op.
+nju.param @e : tensor<8x8xf32> = #nju.file<"w.data", 0, tensor<8x8xf32>>
+// expected-remark @below {{no causal language model: input 'seen' is a mask of pairs of tokens}}
+// expected-note @below {{this one}}
+func.func @main(%ids: tensor<?x?xi64> {nju.name = "input_ids"}, %seen: tensor<?x?x?xi1> {nju.name = "seen"}) -> tensor<?x?x8xf32> {
+  %e = nju.param_ref @e : tensor<8x8xf32>
+  %low = nju.constant dense<0xFF800000> : tensor<f32>
+  %nothing = nju.constant dense<0.0> : tensor<f32>
+  %x = nju.gather %e, %ids {axis = 0 : i64} : (tensor<8x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %q = nju.unsqueeze %x {axes = array<i64: 1>} : (tensor<?x?x8xf32>) -> tensor<?x1x?x8xf32>
+  %m = nju.select %seen, %nothing, %low : (tensor<?x?x?xi1>, tensor<f32>, tensor<f32>) -> tensor<?x?x?xf32>
+  %mask = nju.unsqueeze %m {axes = array<i64: 1>} : (tensor<?x?x?xf32>) -> tensor<?x1x?x?xf32>
+  %a = nju.attention %q, %q, %q mask(%mask : tensor<?x1x?x?xf32>) {scale = 1.0 : f64} : (tensor<?x1x?x8xf32>, tensor<?x1x?x8xf32>, tensor<?x1x?x8xf32>) -> tensor<?x1x?x8xf32>
+  %y = nju.squeeze %a {axes = array<i64: 1>} : (tensor<?x1x?x8xf32>) -> tensor<?x?x8xf32>
+  return %y : tensor<?x?x8xf32>
+}

@@ -159,3 +159,36 @@ func.func @main(%c: tensor<?x?xi64> {nju.name = "c"}, %b: tensor<?x?xi64> {nju.n
   return %z : tensor<?x?x8xf32>
 }
 }
+
+// -----
+
+// Inputs whose names say nothing: `b` and `c` look up what is called a table of
+// positions, `c` with two added, as some models do. One has a row for each
+// logit, too.
+// CHECK: max_tokens = 16 : i64, vocabulary = 8 : i64
+// CHECK-LABEL: @step
+// CHECK-SAME: %[[POSITIONS:.*]]: tensor<?xi32> {nju.dims = ["tokens"], nju.name = "positions"}
+// CHECK-DAG: nju.gather %{{.*}} : (tensor<16x8xf32>
+// CHECK-DAG: nju.gather %{{.*}} : (tensor<18x8xf32>
+// CHECK: nju.cached_attention
+module {
+nju.param @e : tensor<8x8xf32> = #nju.file<"w.data", 0, tensor<8x8xf32>>
+nju.param @wpe : tensor<16x8xf32> = #nju.file<"w.data", 832, tensor<16x8xf32>>
+nju.param @model.embed_positions.weight : tensor<18x8xf32> = #nju.file<"w.data", 256, tensor<18x8xf32>>
+func.func @main(%a: tensor<?x?xi64> {nju.name = "a"}, %b: tensor<?x?xi64> {nju.name = "b"}, %c: tensor<?x?xi64> {nju.name = "c"}) -> (tensor<?x?x8xf32> {nju.name = "logits"}) {
+  %e = nju.param_ref @e : tensor<8x8xf32>
+  %wpe = nju.param_ref @wpe : tensor<16x8xf32>
+  %p = nju.param_ref @model.embed_positions.weight : tensor<18x8xf32>
+  %two = nju.constant dense<2> : tensor<i64>
+  %n = nju.add %c, %two : (tensor<?x?xi64>, tensor<i64>) -> tensor<?x?xi64>
+  %t = nju.gather %e, %a {axis = 0 : i64} : (tensor<8x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %u = nju.gather %p, %n {axis = 0 : i64} : (tensor<18x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %w = nju.gather %wpe, %b {axis = 0 : i64} : (tensor<16x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %tu = nju.add %t, %u : (tensor<?x?x8xf32>, tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
+  %x = nju.add %tu, %w : (tensor<?x?x8xf32>, tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
+  %q = nju.unsqueeze %x {axes = array<i64: 1>} : (tensor<?x?x8xf32>) -> tensor<?x1x?x8xf32>
+  %y = nju.attention %q, %q, %q {scale = 1.0 : f64, causal} : (tensor<?x1x?x8xf32>, tensor<?x1x?x8xf32>, tensor<?x1x?x8xf32>) -> tensor<?x1x?x8xf32>
+  %z = nju.squeeze %y {axes = array<i64: 1>} : (tensor<?x1x?x8xf32>) -> tensor<?x?x8xf32>
+  return %z : tensor<?x?x8xf32>
+}
+}
