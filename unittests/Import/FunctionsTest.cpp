@@ -250,9 +250,11 @@ TEST(ONNXControlFlow, RefusesConditionsThatAreNotKnown) {
   ModelBuilder b;
   b.input("x", {"2"}).input("condition", {}, TensorProto::BOOL).output("y");
   addIf(b);
-  expectError(b, "node 'If_y' (If, opset 17): has a condition that depends on "
-                 "the model's inputs; expected one that follows from their "
-                 "ranks and static dimensions");
+  expectError(b,
+              "node 'If_y' (If, opset 17): has a condition that depends on "
+              "the model's inputs; expected one that follows from their "
+              "ranks and static dimensions; export the branches as models of "
+              "their own (a decoder not merged with the one for a past)");
 }
 
 TEST(ONNXControlFlow, RefusesBranchesThatDoNotFit) {

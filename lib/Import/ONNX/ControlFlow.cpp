@@ -28,7 +28,8 @@ static void importIf(NodeImporter &node) {
   if (!value || value->size() != 1) {
     node.emitError() << "has a condition that depends on the model's inputs; "
                      << "expected one that follows from their ranks and static "
-                     << "dimensions";
+                     << "dimensions; export the branches as models of their "
+                     << "own (a decoder not merged with the one for a past)";
     return;
   }
   const onnx::GraphProto &branch =
