@@ -16,6 +16,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/OpenMP/OpenMPDialect.h"
+#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Target/Signature.h"
 #include "nju/Target/ToLLVM.h"
@@ -52,7 +53,9 @@ public:
     LLVM::StoreOp::create(b, loc, value, address(base, bytes));
   }
   Value mul(Value x, Value y) { return LLVM::MulOp::create(b, loc, i64, x, y); }
-  void returnZero();
+  void returnCode(int32_t code);
+  /// A constant that holds `text` and a NUL.
+  LLVM::GlobalOp addText(StringRef name, StringRef text);
   /// Appends the descriptor of a contiguous memref of these sizes.
   void appendMemRef(SmallVectorImpl<Value> &arguments, Value data,
                     ArrayRef<Value> sizes);
@@ -89,9 +92,20 @@ Value EntryBuilder::call(StringRef name, Type result, ValueRange arguments) {
   return result ? call.getResult() : Value();
 }
 
-void EntryBuilder::returnZero() {
-  Value zero = LLVM::ConstantOp::create(b, loc, i32, b.getI32IntegerAttr(0));
-  LLVM::ReturnOp::create(b, loc, zero);
+void EntryBuilder::returnCode(int32_t code) {
+  Value value =
+      LLVM::ConstantOp::create(b, loc, i32, b.getI32IntegerAttr(code));
+  LLVM::ReturnOp::create(b, loc, value);
+}
+
+LLVM::GlobalOp EntryBuilder::addText(StringRef name, StringRef text) {
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(module.getBody());
+  std::string bytes = text.str() + '\0';
+  auto type = LLVM::LLVMArrayType::get(b.getI8Type(), bytes.size());
+  return LLVM::GlobalOp::create(b, loc, type, /*isConstant=*/true,
+                                LLVM::Linkage::Internal, name,
+                                b.getStringAttr(bytes));
 }
 
 void EntryBuilder::appendMemRef(SmallVectorImpl<Value> &arguments, Value data,
@@ -112,7 +126,9 @@ std::optional<nju::EntryFunction> nju::findEntry(ModuleOp module) {
   for (StringRef name : {"step", "main"})
     if (auto function = module.lookupSymbol<func::FuncOp>(name))
       if (!function.isDeclaration())
-        return EntryFunction{name.str(), function.getFunctionType()};
+        return EntryFunction{
+            name.str(), function.getFunctionType(),
+            function->getAttrOfType<StringAttr>(exec::kCheckMessagesAttr)};
   return std::nullopt;
 }
 
@@ -201,7 +217,7 @@ static void addStepEntry(ModuleOp module, FunctionType type) {
     omp::TerminatorOp::create(k.b, k.loc);
   }
 #undef FIELD
-  k.returnZero();
+  k.returnCode(0);
 }
 
 /// The sizes of `tensor` (a nju_abi_tensor): constants where the type knows.
@@ -245,8 +261,35 @@ static void storeTensor(EntryBuilder &k, Value value, MemRefType type,
   k.store(block, tensor, offsetof(nju_abi_tensor, data));
 }
 
-/// int32_t nju_run_entry(const nju_abi_run_args *)
-static void addRunEntry(ModuleOp module, FunctionType type) {
+/// Returns from the entry if the values that `@main` gave back last say that a
+/// check failed.
+static void returnFailedCheck(EntryBuilder &k, Value args,
+                              ArrayRef<Value> check, StringRef messages) {
+#define FIELD(name) offsetof(nju_abi_run_args, name)
+  LLVM::GlobalOp text = k.addText("nju_check_messages", messages);
+  Block *entry = k.b.getInsertionBlock();
+  Block *failed = k.b.createBlock(entry->getParent());
+  Block *rest = k.b.createBlock(entry->getParent());
+  k.b.setInsertionPointToEnd(entry);
+  Value holds = LLVM::ICmpOp::create(k.b, k.loc, LLVM::ICmpPredicate::eq,
+                                     check[0], k.constant(0));
+  LLVM::CondBrOp::create(k.b, k.loc, holds, rest, failed);
+  k.b.setInsertionPointToEnd(failed);
+  Value message =
+      LLVM::GEPOp::create(k.b, k.loc, k.pointer, k.b.getI8Type(),
+                          LLVM::AddressOfOp::create(k.b, k.loc, text),
+                          ArrayRef<LLVM::GEPArg>{check[0]});
+  k.store(message, args, FIELD(error));
+  k.store(check[1], args, FIELD(error_values));
+  k.store(check[2], args, FIELD(error_values) + sizeof(int64_t));
+  k.returnCode(1);
+  k.b.setInsertionPointToEnd(rest);
+#undef FIELD
+}
+
+/// int32_t nju_run_entry(nju_abi_run_args *)
+static void addRunEntry(ModuleOp module, const nju::EntryFunction &entry) {
+  FunctionType type = entry.type;
   EntryBuilder k(module, module.getLoc());
   LLVM::LLVMFuncOp function = k.createFunction(nju::kRunEntry);
   Value args = function.getArgument(0);
@@ -270,19 +313,24 @@ static void addRunEntry(ModuleOp module, FunctionType type) {
   Type result = callee.getFunctionType().getReturnType();
   bool none = type.getNumResults() == 0;
   Value values = k.call(callee.getSymName(), none ? Type() : result, arguments);
-  for (auto [i, output] : llvm::enumerate(type.getResults())) {
-    Value value = values;
-    if (type.getNumResults() > 1)
+  SmallVector<Value> results(type.getNumResults(), values);
+  if (results.size() > 1)
+    for (auto [i, value] : llvm::enumerate(results))
       value = LLVM::ExtractValueOp::create(k.b, k.loc, values,
                                            ArrayRef<int64_t>{int64_t(i)});
-    storeTensor(k, value, cast<MemRefType>(output),
+  if (entry.checkMessages)
+    returnFailedCheck(k, args, ArrayRef<Value>(results).take_back(3),
+                      entry.checkMessages.getValue());
+  for (auto [i, output] : llvm::enumerate(entry.getOutputs()))
+    storeTensor(k, results[i], cast<MemRefType>(output),
                 k.address(outputs, i * sizeof(nju_abi_tensor)));
-  }
-  k.returnZero();
+  k.returnCode(0);
 }
 
-/// The type of a lowered graph: (threads, inputs..., weights) -> outputs.
-static bool isMainType(FunctionType type) {
+/// The type of a lowered graph: (threads, inputs..., weights) -> outputs, and
+/// what its checks found.
+static bool isMainType(const nju::EntryFunction &entry) {
+  FunctionType type = entry.type;
   auto isTensor = [](Type type) {
     auto memref = dyn_cast<MemRefType>(type);
     return memref && memref.getLayout().isIdentity() &&
@@ -291,12 +339,12 @@ static bool isMainType(FunctionType type) {
   unsigned inputs = type.getNumInputs();
   return inputs >= 2 && type.getInput(0).isIndex() &&
          llvm::all_of(type.getInputs().drop_front(), isTensor) &&
-         llvm::all_of(type.getResults(), isTensor);
+         llvm::all_of(entry.getOutputs(), isTensor);
 }
 
 LogicalResult nju::addEntry(ModuleOp module, const EntryFunction &entry) {
   bool isStep = entry.name == "step";
-  if (isStep ? !isStepType(entry.type) : !isMainType(entry.type))
+  if (isStep ? !isStepType(entry.type) : !isMainType(entry))
     return module.emitError()
            << "function '" << entry.name << "' has type " << entry.type
            << ", which is not that of a lowered model (tensors of at most "
@@ -307,19 +355,10 @@ LogicalResult nju::addEntry(ModuleOp module, const EntryFunction &entry) {
   if (isStep)
     addStepEntry(module, entry.type);
   else
-    addRunEntry(module, entry.type);
+    addRunEntry(module, entry);
   module.lookupSymbol<LLVM::LLVMFuncOp>(isStep ? kStepEntry : kRunEntry)
       .setLinkage(LLVM::Linkage::Internal);
   return success();
-}
-
-/// A constant that holds `text` and a NUL.
-static LLVM::GlobalOp addText(EntryBuilder &k, StringRef name, StringRef text) {
-  std::string bytes = text.str() + '\0';
-  auto type = LLVM::LLVMArrayType::get(k.b.getI8Type(), bytes.size());
-  return LLVM::GlobalOp::create(k.b, k.loc, type, /*isConstant=*/true,
-                                LLVM::Linkage::Internal, name,
-                                k.b.getStringAttr(bytes));
 }
 
 LogicalResult nju::addDescriptor(ModuleOp module, StringRef signature,
@@ -328,7 +367,7 @@ LogicalResult nju::addDescriptor(ModuleOp module, StringRef signature,
   if (!isStep && !module.lookupSymbol(kRunEntry))
     return module.emitError() << "has no lowered function 'step' or 'main'";
   EntryBuilder k(module, module.getLoc());
-  LLVM::GlobalOp text = addText(k, "nju_model_signature", signature);
+  LLVM::GlobalOp text = k.addText("nju_model_signature", signature);
   auto magicType = LLVM::LLVMArrayType::get(k.b.getI8Type(), 8);
   auto type = LLVM::LLVMStructType::getLiteral(
       module.getContext(),

@@ -9,6 +9,7 @@
 #ifndef NJU_LIB_TARGET_ENTRYPOINTS_H
 #define NJU_LIB_TARGET_ENTRYPOINTS_H
 
+#include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include <optional>
@@ -20,6 +21,13 @@ namespace nju {
 struct EntryFunction {
   std::string name; ///< "step" or "main"
   mlir::FunctionType type;
+  /// See exec::kCheckMessagesAttr; null if there are no checks.
+  mlir::StringAttr checkMessages;
+
+  /// The results that are the model's.
+  llvm::ArrayRef<mlir::Type> getOutputs() const {
+    return type.getResults().drop_back(checkMessages ? 3 : 0);
+  }
 };
 
 /// `@step`, or else `@main`, of a module; none if there is no such function.

@@ -38,6 +38,7 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/OpenMP/OpenMPToLLVMIRTranslation.h"
 #include "mlir/Transforms/Passes.h"
+#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include "nju/Target/Passes.h"
 #include "nju/Target/ToLLVM.h"
 
@@ -224,6 +225,7 @@ finishModule(ModuleOp module, const std::optional<nju::EntryFunction> &entry) {
 /// Names and dimensions of arguments and results mean nothing to LLVM: the
 /// translation would warn of each.
 static void dropAttributes(func::FuncOp function) {
+  function->removeAttr(nju::exec::kCheckMessagesAttr);
   auto drop = [&](auto attributes, auto remove) {
     for (unsigned i = 0; attributes && i < attributes.size(); ++i)
       for (NamedAttribute attribute : cast<DictionaryAttr>(attributes[i]))

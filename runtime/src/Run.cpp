@@ -250,6 +250,18 @@ nju_status GraphRun::addInput(const DLTensor &tensor, size_t index) {
 // Execution and outputs
 //===----------------------------------------------------------------------===//
 
+/// The message with its numbers.
+static std::string describeError(const nju_abi_run_args &args) {
+  std::string text = args.error;
+  for (int i = 0; i < 2; ++i) {
+    std::string place = "{" + std::to_string(i) + "}";
+    // The last: the message may begin with a name that looks like one.
+    if (size_t at = text.rfind(place); at != std::string::npos)
+      text.replace(at, place.size(), std::to_string(args.error_values[i]));
+  }
+  return text;
+}
+
 nju_status GraphRun::execute() {
   outputs.resize(signature.outputs.size());
   nju_abi_run_args args = {};
@@ -257,7 +269,12 @@ nju_status GraphRun::execute() {
   args.outputs = outputs.data();
   args.weights = model.getWeights();
   args.num_threads = numThreads;
-  if (int32_t code = model.getDescriptor().run(&args))
+  int32_t code = model.getDescriptor().run(&args);
+  if (code && args.error)
+    return fail(NJU_INVALID_ARGUMENT,
+                "the inputs of model '%s' contradict each other: %s",
+                signature.name.c_str(), describeError(args).c_str());
+  if (code)
     return fail(NJU_INTERNAL, "the run of model '%s' failed with code %" PRId32,
                 signature.name.c_str(), code);
   for (size_t i = 0; i < outputs.size(); ++i)

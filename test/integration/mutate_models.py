@@ -340,20 +340,24 @@ def run_mutant(library: pathlib.Path, args: argparse.Namespace) -> None:
              "--ignore-eos", "--print", "tokens"], args)
         return
     numbers = np.random.default_rng(0)
-    arguments = []
-    for i, tensor in enumerate(signature["inputs"]):
-        shape = [size_of(dim) for dim in tensor["shape"]]
-        path = library.with_name(f"input-{i}.npy")
-        np.save(path, random_array(tensor["type"], shape, numbers))
-        arguments += ["--input", f"{tensor['name']}={path}"]
-    run([runner, "run", library, *arguments, "--output-dir", library.parent], args)
+    # Sizes that fit, and sizes that contradict each other.
+    for spread in (None, random.Random(0)):
+        sizes, arguments = {}, []
+        for i, tensor in enumerate(signature["inputs"]):
+            shape = [size_of(dim, sizes, spread) for dim in tensor["shape"]]
+            path = library.with_name(f"input-{i}.npy")
+            np.save(path, random_array(tensor["type"], shape, numbers))
+            arguments += ["--input", f"{tensor['name']}={path}"]
+        run([runner, "run", library, *arguments, "--output-dir", library.parent], args)
 
 
-def size_of(dim: int | str) -> int:
+def size_of(dim: int | str, sizes: dict[str, int], spread: random.Random | None) -> int:
     """A size for each name, and for sums of names; never so large that the input
-    itself is the problem."""
+    itself is the problem. With `spread` names and sums have any size."""
     if isinstance(dim, int):
         return min(dim, 64)
+    if spread:
+        return sizes.setdefault(dim, spread.choice([0, 1, 2, 3, 5, 17]))
     return sum(2 + len(name) % 3 for name in dim.split(" + "))
 
 

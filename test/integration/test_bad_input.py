@@ -2,7 +2,8 @@
 """Gives nju-compile models that are wrong, and checks how it refuses them.
 
 Every refusal is one error that names the node or the file, exit code 1, and no
-output file. NJU_BIN_DIR names the folder of nju-compile.
+output file. Graphs that are compiled refuse inputs that contradict each other.
+NJU_BIN_DIR names the folder of nju-compile and nju-run.
 """
 
 from __future__ import annotations
@@ -102,6 +103,51 @@ class BadInputTest(unittest.TestCase):
         result = self.compile()
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertRegex(result.stderr, r"remark: .*: keys or values of more than 2\^28 elements")
+
+    # Inputs of a compiled graph.
+
+    def run_graph(self, inputs: dict[str, np.ndarray]) -> subprocess.CompletedProcess:
+        command = [str(BIN_DIR / "nju-run"), "run", f"{self.stem}.so"]
+        for name, value in inputs.items():
+            path = self.folder / f"{name}.npy"
+            np.save(path, value)
+            command += ["--input", f"{name}={path}"]
+        return subprocess.run([*command, "--output-dir", str(self.folder)], capture_output=True,
+                              text=True, check=False, timeout=300, stdin=subprocess.DEVNULL)
+
+    def test_inputs_that_cannot_be_broadcast(self) -> None:
+        add = helper.make_node("Add", ["x", "z"], ["y"], name="/sum")
+        model = make_model([add])
+        model.graph.input.append(
+            helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", 4]))
+        self.model.write_bytes(model.SerializeToString())
+        self.assertEqual(self.compile().returncode, 0)
+        result = self.run_graph({"x": np.ones((3, 4), np.float32),
+                                 "z": np.ones((5, 4), np.float32)})
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertRegex(result.stderr, r"error: .*contradict each other: node '/sum \(Add\)': "
+                         "cannot broadcast a size of 5 to 3")
+
+    def test_attention_mask_that_is_too_short(self) -> None:
+        # What reads the cache makes it no language model.
+        model = onnx.load(WITH_PAST)
+        cached = "past_key_values.0.value"
+        model.graph.node.append(helper.make_node("Neg", [cached], ["negated"], name="/negated"))
+        model.graph.output.append(helper.make_tensor_value_info(
+            "negated", TensorProto.FLOAT, ["batch", 3, "past", 12]))
+        self.model.write_bytes(model.SerializeToString())
+        self.assertEqual(self.compile().returncode, 0)
+        inputs = {"input_ids": np.ones((1, 3), np.int64),
+                  "position_ids": np.arange(4, 7).reshape(1, 3)}
+        for layer in range(2):
+            for kind in ("key", "value"):
+                inputs[f"past_key_values.{layer}.{kind}"] = np.ones((1, 3, 4, 12), np.float32)
+        result = self.run_graph({**inputs, "attention_mask": np.ones((1, 7), np.int64)})
+        self.assertEqual(result.returncode, 0, result.stderr)
+        result = self.run_graph({**inputs, "attention_mask": np.ones((1, 5), np.int64)})
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertRegex(result.stderr, r"error: .*contradict each other: node '.+ \(\w+\)': "
+                         "index 6 is out of range for a size of 5")
 
     # The file.
 

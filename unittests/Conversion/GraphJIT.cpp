@@ -148,16 +148,35 @@ std::vector<RankedTensorType> GraphJIT::inputTypes() const {
   return types;
 }
 
-std::vector<HostTensor> GraphJIT::run(const std::vector<HostTensor> &inputs,
-                                      int64_t threads) {
-  std::vector<nju_abi_tensor> ins(inputs.size()),
-      outs(impl->resultTypes.size());
-  for (auto [tensor, input] : llvm::zip(ins, inputs)) {
+static std::vector<nju_abi_tensor>
+describe(const std::vector<HostTensor> &inputs) {
+  std::vector<nju_abi_tensor> tensors(inputs.size());
+  for (auto [tensor, input] : llvm::zip(tensors, inputs)) {
     tensor.data = const_cast<char *>(input.bytes());
     llvm::copy(input.getShape(), tensor.shape);
   }
+  return tensors;
+}
+
+std::tuple<std::string, int64_t, int64_t>
+GraphJIT::runFailing(const std::vector<HostTensor> &inputs) {
+  std::vector<nju_abi_tensor> ins = describe(inputs),
+                              outs(impl->resultTypes.size());
   nju_abi_run_args args = {ins.data(), outs.data(), impl->weights.data(),
-                           threads};
+                           1,          nullptr,     {}};
+  EXPECT_NE(reinterpret_cast<nju_abi_run_function>(impl->entry)(&args), 0);
+  for (const nju_abi_tensor &output : outs)
+    EXPECT_EQ(output.data, nullptr);
+  return {args.error ? args.error : "", args.error_values[0],
+          args.error_values[1]};
+}
+
+std::vector<HostTensor> GraphJIT::run(const std::vector<HostTensor> &inputs,
+                                      int64_t threads) {
+  std::vector<nju_abi_tensor> ins = describe(inputs),
+                              outs(impl->resultTypes.size());
+  nju_abi_run_args args = {ins.data(), outs.data(), impl->weights.data(),
+                           threads,    nullptr,     {}};
   EXPECT_EQ(reinterpret_cast<nju_abi_run_function>(impl->entry)(&args), 0);
   std::vector<HostTensor> results;
   for (auto [tensor, type] : llvm::zip(outs, impl->resultTypes)) {

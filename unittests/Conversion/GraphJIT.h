@@ -20,6 +20,7 @@
 #include "nju/Dialect/NJU/Analysis/HostTensor.h"
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace nju::test {
@@ -37,6 +38,10 @@ public:
   /// Results by the compiled code.
   std::vector<HostTensor> run(const std::vector<HostTensor> &inputs,
                               int64_t threads);
+  /// What a run reports that has to fail: the message and its two numbers. No
+  /// output may be set then.
+  std::tuple<std::string, int64_t, int64_t>
+  runFailing(const std::vector<HostTensor> &inputs);
   /// Results by the evaluator; fails the test if it cannot.
   std::vector<HostTensor> evaluate(const std::vector<HostTensor> &inputs);
 

@@ -133,7 +133,7 @@ int32_t fake::step(const nju_abi_step_args *args) {
 }
 
 /// sum[n, 3] = a[n, 3] + b[n]; positive[n] = b > 0.
-int32_t fake::run(const nju_abi_run_args *args) {
+int32_t fake::run(nju_abi_run_args *args) {
   const nju_abi_tensor &a = args->inputs[0], &b = args->inputs[1];
   int64_t n = a.shape[0];
   auto *sum = static_cast<float *>(malloc(n * 3 * sizeof(float) + 1));
@@ -144,6 +144,12 @@ int32_t fake::run(const nju_abi_run_args *args) {
     int32_t value = static_cast<const int32_t *>(b.data)[i];
     if (value == failingToken)
       return failureCode;
+    if (value == contradictingValue) {
+      args->error = "node '{0}': found a size of {0}, expected {1}";
+      args->error_values[0] = 3;
+      args->error_values[1] = -5;
+      return 1;
+    }
     if (value == wrongShapeValue)
       args->outputs[0].shape[1] = 4;
     for (int64_t j = 0; j < 3; ++j)
@@ -174,7 +180,7 @@ static std::string getHash() {
 std::string fake::makeWeightFile(const std::string &hash) {
   std::string header =
       R"({"__metadata__":{"nju.hash":")" + (hash.empty() ? getHash() : hash) +
-      R"(","nju.abi":"1"},)"
+      R"(","nju.abi":"2"},)"
       R"("a":{"dtype":"F32","shape":[2,8],"data_offsets":[0,64]},)"
       R"("b":{"dtype":"BF16","shape":[96],"data_offsets":[64,256]}})";
   header.append((128 - (8 + header.size()) % 64) % 64, ' ');
@@ -187,7 +193,7 @@ std::string fake::makeWeightFile(const std::string &hash) {
 }
 
 std::string fake::makeLanguageModelSignature(const std::string &features) {
-  return R"({"abi":1,"compiler":"0.1.0","kind":"lm","name":"fake",)"
+  return R"({"abi":2,"compiler":"0.1.0","kind":"lm","name":"fake",)"
          R"("target":{"cpu":"fake-cpu","features":)" +
          features +
          R"(},"weights":{"file":"fake.safetensors","bytes":256,"hash":")" +
@@ -203,7 +209,7 @@ std::string fake::makeLanguageModelSignature(const std::string &features) {
 }
 
 std::string fake::makeGraphSignature() {
-  return R"({"abi":1,"kind":"graph","name":"fake-graph",)"
+  return R"({"abi":2,"kind":"graph","name":"fake-graph",)"
          R"("target":{"cpu":"fake-cpu","features":[]},"weights":null,)"
          R"("inputs":[{"name":"a","type":"f32","shape":["n",3]},)"
          R"({"name":"b","type":"i32","shape":["n"]}],)"

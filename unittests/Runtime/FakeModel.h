@@ -30,6 +30,8 @@ constexpr int arenaBytes = 1024;
 /// Steps and runs that meet this token (or value) fail with `failureCode`.
 constexpr int failingToken = 63;
 constexpr int failureCode = 7;
+/// A run that meets this value finds that its inputs contradict each other.
+constexpr int contradictingValue = 61;
 /// A run that meets this value makes an output of a wrong shape.
 constexpr int wrongShapeValue = 62;
 
@@ -44,7 +46,7 @@ std::string makeGraphSignature();
 
 /// Entry points.
 int32_t step(const nju_abi_step_args *args);
-int32_t run(const nju_abi_run_args *args);
+int32_t run(nju_abi_run_args *args);
 
 /// What `step` must predict after `tokens`, computed without a cache.
 int predict(const std::vector<int> &tokens);

@@ -151,7 +151,7 @@ TEST(Model, RefusesForeignDescriptors) {
   fake.descriptor = good;
   fake.descriptor.abi_version = 77;
   EXPECT_FAILURE(fake.open(&model), NJU_INCOMPATIBLE,
-                 "has ABI version 77, this runtime has 1");
+                 "has ABI version 77, this runtime has 2");
   fake.descriptor = good;
   fake.descriptor.descriptor_size -= 8;
   EXPECT_FAILURE(fake.open(&model), NJU_INCOMPATIBLE,
@@ -173,8 +173,8 @@ TEST(Model, RefusesBadSignatures) {
     const char *from, *to, *message;
   } cases[] = {
       {"{", "[", "it is not a JSON object"},
-      {R"("abi":1)", R"("abi":2)", "ABI version 2, this runtime has 1"},
-      {R"("abi":1)", R"("abi":"1")", "field 'abi' is not an integer in range"},
+      {R"("abi":2)", R"("abi":3)", "ABI version 3, this runtime has 2"},
+      {R"("abi":2)", R"("abi":"1")", "field 'abi' is not an integer in range"},
       {R"("kind":"lm")", R"("kind":"lx")", "'kind' is not 'lm' or 'graph'"},
       {R"("name":"fake")", R"("name":5)", "'name' is not a string"},
       {R"("target")", R"("tarjet")", "'target' is not an object"},

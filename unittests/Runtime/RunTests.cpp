@@ -201,6 +201,14 @@ TEST_F(Run, ReportsFailingCode) {
   EXPECT_EQ(outputs[0], nullptr);
 }
 
+TEST_F(Run, ReportsInputsThatContradictEachOther) {
+  b[1] = fake::contradictingValue;
+  EXPECT_FAILURE(run(), NJU_INVALID_ARGUMENT,
+                 "the inputs of model 'fake-graph' contradict each other: node "
+                 "'{0}': found a size of 3, expected -5");
+  EXPECT_EQ(outputs[0], nullptr);
+}
+
 TEST_F(Run, RunsInManyThreadsAtOnce) {
   std::vector<std::thread> threads;
   std::vector<int> good(4);

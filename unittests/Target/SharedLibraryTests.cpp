@@ -197,7 +197,7 @@ TEST_F(SharedLibraryTest, GraphsAllocateTheirOutputs) {
   float x[] = {1, 2, 3, 4, 5, 6};
   int64_t k = 21;
   nju_abi_tensor inputs[2] = {{x, {2, 3}}, {&k, {}}}, outputs[2] = {};
-  nju_abi_run_args args = {inputs, outputs, nullptr, 2};
+  nju_abi_run_args args = {inputs, outputs, nullptr, 2, nullptr, {}};
   EXPECT_EQ(descriptor->run(&args), 0);
   EXPECT_EQ(outputs[0].shape[0], 2);
   EXPECT_EQ(outputs[0].shape[1], 3);

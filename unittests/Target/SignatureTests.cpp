@@ -62,7 +62,7 @@ TEST_F(SignatureTest, WritesLanguageModels) {
   signature.weights = {128, "0123456789abcdef"};
   llvm::json::Value json = toJSON(signature);
   llvm::json::Object &root = *json.getAsObject();
-  EXPECT_EQ(root.getInteger("abi"), 1);
+  EXPECT_EQ(root.getInteger("abi"), 2);
   EXPECT_EQ(root.getString("kind"), "lm");
   EXPECT_EQ(root.getString("name"), "tiny \"stories\"");
   EXPECT_EQ(root.getObject("target")->getString("cpu"), "x86-64-v3");

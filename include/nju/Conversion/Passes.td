@@ -211,9 +211,14 @@ def LowerLaunches : Pass<"exec-lower-launches", "::mlir::ModuleOp"> {
 
     Before: `exec.launch @kernel_0 ins(%x) outs(%y)`.
     After: `func.call @kernel_0(%worker, %workers, %x, %y)`.
+
+    An `exec.check` becomes an early return that frees what is allocated. Such a
+    function has three results more: 0 or where the message begins in its
+    attribute `exec.check_messages`, and the two numbers.
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
-                           "::mlir::omp::OpenMPDialect", "::mlir::scf::SCFDialect"];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::omp::OpenMPDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::ub::UBDialect"];
 }
 
 #endif // NJU_CONVERSION_PASSES

@@ -7,8 +7,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "Buffers.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/OpenMP/OpenMPDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
@@ -288,6 +290,62 @@ static void lowerMain(func::FuncOp main) {
   }
 }
 
+/// How @main gives back what a check found: three results behind its own, 0 or
+/// where the message begins in `kCheckMessagesAttr`, and the two numbers.
+static void returnChecks(func::FuncOp main, ArrayRef<CheckOp> checks,
+                         ArrayRef<llvm::SmallVector<Value>> live) {
+  auto results = cast<func::ReturnOp>(main.front().getTerminator());
+  ImplicitLocOpBuilder b(main.getLoc(), results);
+  llvm::SmallVector<Type> own(results.getOperandTypes());
+  Value zero = arith::ConstantIndexOp::create(b, 0);
+  results->insertOperands(own.size(), {zero, zero, zero});
+  // The first byte stands for no message.
+  std::string messages(1, '\0');
+  // From the last, so that the first block is always the one to split.
+  for (size_t i = checks.size(); i-- > 0;) {
+    CheckOp check = checks[i];
+    Block *before = check->getBlock();
+    Block *after = before->splitBlock(check->getNextNode());
+    Block *failed = b.createBlock(after);
+    b.setLoc(check.getLoc());
+    for (Value alloc : live[i])
+      memref::DeallocOp::create(b, alloc);
+    llvm::SmallVector<Value> values;
+    for (Type type : own)
+      values.push_back(ub::PoisonOp::create(b, type));
+    values.push_back(arith::ConstantIndexOp::create(b, messages.size()));
+    values.append({check.getFirst(), check.getSecond()});
+    func::ReturnOp::create(b, values);
+    messages += check.getMessage().str() + '\0';
+    b.setInsertionPoint(check);
+    cf::CondBranchOp::create(b, check.getCondition(), after, failed);
+    check.erase();
+  }
+  main->setAttr(kCheckMessagesAttr, b.getStringAttr(messages));
+  for (int i = 0; i < 3; ++i)
+    (void)main.insertResult(main.getNumResults(), b.getIndexType(), {});
+}
+
+/// Checks become branches to an early return, which frees what is allocated by
+/// then.
+static void lowerChecks(func::FuncOp main) {
+  llvm::SmallVector<CheckOp> checks;
+  llvm::SmallVector<llvm::SmallVector<Value>> live;
+  llvm::SetVector<Value> allocated;
+  for (Operation &op : main.front()) {
+    if (auto alloc = dyn_cast<memref::AllocOp>(op))
+      allocated.insert(alloc);
+    else if (auto dealloc = dyn_cast<memref::DeallocOp>(op))
+      allocated.remove(dealloc.getMemref());
+    else if (auto check = dyn_cast<CheckOp>(op)) {
+      checks.push_back(check);
+      live.push_back(llvm::to_vector(allocated));
+    }
+  }
+  if (!checks.empty())
+    returnChecks(main, checks, live);
+}
+
 namespace nju {
 namespace {
 struct LowerLaunches : impl::LowerLaunchesBase<LowerLaunches> {
@@ -299,10 +357,12 @@ struct LowerLaunches : impl::LowerLaunchesBase<LowerLaunches> {
       if (function.isPublic() && !function.isExternal())
         functions.push_back(function);
     for (func::FuncOp function : functions) {
-      if (function.getName() == "step")
+      if (function.getName() == "step") {
         StepLowering(function).run();
-      else
+      } else {
         lowerMain(function);
+        lowerChecks(function);
+      }
     }
     for (auto function : getOperation().getOps<func::FuncOp>())
       removeKernelAttributes(function);

@@ -104,6 +104,7 @@ Value Lowering::fromElements(RankedTensorType type, ArrayRef<Value> elements) {
 Value Lowering::parallel(RankedTensorType type, ArrayRef<Value> dims,
                          ArrayRef<Value> inputs, ArrayRef<AffineMap> maps,
                          Body body) {
+  checkLoops(llvm::to_vector(dims), inputs, maps);
   Value init = empty(type, dims);
   llvm::SmallVector<AffineMap> allMaps(maps);
   allMaps.push_back(b.getMultiDimIdentityMap(type.getRank()));
@@ -159,6 +160,9 @@ std::optional<AffineMap> Lowering::broadcastMap(Value tensor,
 }
 
 AffineMap Lowering::broadcast(Value &tensor, ArrayRef<Value> dims) {
+  llvm::SmallVector<Value> sizes = this->dims(tensor);
+  for (auto [size, loop] : llvm::zip(sizes, dims.take_back(sizes.size())))
+    checkBroadcast(size, loop);
   if (std::optional<AffineMap> known = broadcastMap(tensor, dims))
     return *known;
   // A dimension may be 1 at run time: copy, and choose the index then.
@@ -330,6 +334,10 @@ static void groupDims(Lowering &lowering, ArrayRef<Value> from,
 Value Lowering::reshape(Value tensor, RankedTensorType type,
                         ArrayRef<Value> dims) {
   llvm::SmallVector<Value> to = refine(type, dims);
+  Product before = product(this->dims(tensor)), after = product(to);
+  if (!(before == after))
+    checkCompare(arith::CmpIPredicate::eq, value(before), value(after),
+                 "cannot reshape {0} elements to {1}");
   llvm::SmallVector<ReassociationIndices> fromGroups, toGroups;
   auto source = cast<RankedTensorType>(tensor.getType());
   if (source.getRank() == 0 || type.getRank() == 0) {
@@ -396,7 +404,12 @@ Value Lowering::concat(RankedTensorType type, ArrayRef<Value> tensors,
                        int64_t axis) {
   llvm::SmallVector<Value> sizes = dims(tensors[0]);
   for (Value tensor : tensors.drop_front())
-    sizes[axis] = add(sizes[axis], dim(tensor, axis));
+    for (auto [i, size] : llvm::enumerate(dims(tensor))) {
+      if (static_cast<int64_t>(i) == axis)
+        sizes[i] = add(sizes[i], size);
+      else
+        checkEqual(size, sizes[i]);
+    }
   Value result = empty(type, sizes);
   llvm::SmallVector<Value> offsets(type.getRank(), index(0));
   for (Value tensor : tensors) {

@@ -115,6 +115,7 @@ static LogicalResult lowerGather(nju::GatherOp op, Lowering &lowering) {
       known && op.getIndices().getType().getRank() == 0
           ? getConstantIntValue((*known)[0])
           : std::nullopt;
+  lowering.checkIndices(indices, lowering.dim(input, axis));
   Value result = constant
                      ? gatherOne(lowering, input, *constant, axis, rowsType)
                      : gather(lowering, input, indices, axis, rowsType);
@@ -133,6 +134,12 @@ static LogicalResult lowerGatherElements(nju::GatherElementsOp op,
   Value input = lowering[op.getInput()], indices = lowering[op.getIndices()];
   int64_t axis = op.getAxis(), rank = type.getRank();
   Value size = lowering.dim(input, axis);
+  lowering.checkIndices(indices, size);
+  for (auto [i, looked, dim] :
+       llvm::enumerate(lowering.dims(indices), lowering.dims(input)))
+    if (static_cast<int64_t>(i) != axis)
+      lowering.checkCompare(arith::CmpIPredicate::sle, looked, dim,
+                            "found a size of {0}, expected at most {1}");
   Value result = lowering.parallel(
       type, lowering.dims(indices), {indices},
       {lowering.b.getMultiDimIdentityMap(rank)},
@@ -156,6 +163,8 @@ static LogicalResult lowerGatherND(nju::GatherNDOp op, Lowering &lowering) {
   assert(!ShapedType::isDynamic(depth) && "shape inference has checked this");
   int64_t batch = op.getBatchDims(), vectors = dims.size() - 1;
   dims.pop_back();
+  for (int64_t i = 0; i < batch; ++i)
+    lowering.checkEqual(dims[i], from[i]);
   dims.append(from.begin() + batch + depth, from.end());
   Value result = lowering.parallel(
       type, lowering.refine(type, dims), {}, {},
@@ -205,6 +214,11 @@ static LogicalResult lowerScatterND(nju::ScatterNDOp op, Lowering &lowering) {
   int64_t depth = op.getIndices().getType().getShape().back();
   int64_t vectors = op.getIndices().getType().getRank() - 1;
   assert(!ShapedType::isDynamic(depth) && "shape inference has checked this");
+  llvm::SmallVector<Value> places(lowering.dims(indices));
+  places.pop_back();
+  places.append(from.begin() + depth, from.end());
+  for (auto [size, expected] : llvm::zip(lowering.dims(updates), places))
+    lowering.checkEqual(size, expected);
   llvm::SmallVector<Value> result = serialLoops(
       lowering, lowering.dims(updates), input,
       [&](ImplicitLocOpBuilder &b, ValueRange place, ValueRange carried) {

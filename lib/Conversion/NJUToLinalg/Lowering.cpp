@@ -47,9 +47,13 @@ llvm::SmallVector<Value> Lowering::shareDims(Value value,
 
 void Lowering::bind(Value value, Value lowered, ArrayRef<Value> dims) {
   RankedTensorType type = convert(value.getType());
-  llvm::SmallVector<Value> refined = shareDims(value, refine(type, dims));
+  llvm::SmallVector<Value> own = refine(type, dims);
+  llvm::SmallVector<Value> refined = shareDims(value, own);
   lowered = castTo(lowered, type);
   setDims(lowered, refined);
+  for (auto [size, expected] : llvm::zip(own, refined))
+    if (size != expected && hasChecks())
+      claims[lowered].push_back({size, expected, b.getLoc()});
   map.map(value, lowered);
 }
 
@@ -281,6 +285,7 @@ std::optional<Product> Lowering::divideExactly(const Product &a,
 }
 
 llvm::SmallVector<Value> Lowering::dims(Value tensor) {
+  checkClaims(tensor);
   auto it = knownDims.find(tensor);
   if (it != knownDims.end())
     return it->second;
@@ -306,8 +311,11 @@ llvm::SmallVector<Value> Lowering::refine(RankedTensorType type,
                                           ArrayRef<Value> dims) {
   llvm::SmallVector<Value> result(dims);
   for (auto [i, size] : llvm::enumerate(type.getShape()))
-    if (!ShapedType::isDynamic(size))
+    if (!ShapedType::isDynamic(size)) {
+      if (result[i])
+        checkEqual(result[i], index(size));
       result[i] = index(size);
+    }
   return result;
 }
 

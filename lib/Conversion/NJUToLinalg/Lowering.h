@@ -20,6 +20,7 @@
 #ifndef NJU_LIB_CONVERSION_NJUTOLINALG_LOWERING_H
 #define NJU_LIB_CONVERSION_NJUTOLINALG_LOWERING_H
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -95,11 +96,30 @@ public:
   /// `a / b` if it is exact whatever the dimensions are.
   std::optional<Product> divideExactly(const Product &a, const Product &b);
 
+  // Checks of what the caller gave, at run time. There are none in @step, whose
+  // arguments the runtime checks, and none where the compiler knows that they
+  // hold. `{0}` and `{1}` in a message stand for the two numbers.
+  void check(mlir::Value condition, llvm::StringRef message, mlir::Value first,
+             mlir::Value second);
+  void checkCompare(mlir::arith::CmpIPredicate predicate, mlir::Value lhs,
+                    mlir::Value rhs, llvm::StringRef message);
+  void checkEqual(mlir::Value size, mlir::Value expected);
+  /// That `size` is 1 or `expected`.
+  void checkBroadcast(mlir::Value size, mlir::Value expected);
+  /// That the inputs have the sizes of the loops along which `maps` read them;
+  /// `loops` that are null take the size of their first input.
+  void checkLoops(llvm::SmallVector<mlir::Value> loops,
+                  llvm::ArrayRef<mlir::Value> inputs,
+                  llvm::ArrayRef<mlir::AffineMap> maps);
+  /// That gathering with `indices` from `size` elements stays within them.
+  void checkIndices(mlir::Value indices, mlir::Value size);
+  bool hasChecks() { return function.getName() != "step"; }
+
   // Dimensions.
   mlir::Value dim(mlir::Value tensor, int64_t i);
   llvm::SmallVector<mlir::Value> dims(mlir::Value tensor);
   void setDims(mlir::Value tensor, llvm::ArrayRef<mlir::Value> dims);
-  /// `dims`, but static ones of `type` as constants.
+  /// `dims`, but static ones of `type` as constants, which is checked.
   llvm::SmallVector<mlir::Value> refine(mlir::RankedTensorType type,
                                         llvm::ArrayRef<mlir::Value> dims);
   static llvm::SmallVector<mlir::OpFoldResult>
@@ -180,11 +200,21 @@ private:
   llvm::SmallVector<mlir::Value> shareDims(mlir::Value value,
                                            llvm::ArrayRef<mlir::Value> dims);
 
+  void checkClaims(mlir::Value tensor);
+
   ShapeInference &shapes;
   mlir::IRMapping map;
   /// The first value of each dimension that is known symbolically.
   llvm::DenseMap<SymbolicExpr, mlir::Value> symbols;
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> knownDims;
+  /// Sizes that a tensor has, where shape inference assumed that they are equal
+  /// to what `knownDims` holds: checked once somebody builds on it.
+  struct Claim {
+    mlir::Value size, expected;
+    mlir::Location loc;
+  };
+  llvm::DenseMap<mlir::Value, llvm::SmallVector<Claim, 1>> claims;
+  llvm::DenseSet<std::tuple<int, mlir::Value, mlir::Value>> checked;
   /// Any number can be a key: DenseMap reserves two.
   std::map<int64_t, mlir::Value> constants;
   std::map<std::tuple<int, void *, void *>, mlir::Value> indexOps;

@@ -111,6 +111,10 @@ Value nju::lowering::emitContraction(Lowering &lowering, RankedTensorType type,
                                      ArrayRef<AffineMap> maps,
                                      ArrayRef<Type> elementTypes) {
   Type arithmetic = type.getElementType();
+  llvm::SmallVector<Value> loops(maps.back().getNumDims());
+  for (auto [expr, dim] : llvm::zip(maps.back().getResults(), dims))
+    loops[cast<AffineDimExpr>(expr).getPosition()] = dim;
+  lowering.checkLoops(loops, inputs, maps.drop_back());
   llvm::SmallVector<utils::IteratorType> iterators(
       maps.back().getNumDims(), utils::IteratorType::reduction);
   for (AffineExpr expr : maps.back().getResults())

@@ -87,6 +87,10 @@ static llvm::SmallVector<Value> reshapeDims(nju::ReshapeOp op,
   for (Value &dim : to)
     if (!isSize(dim))
       dim = lowering.selectEqual(dim, -1, rest, dim);
+  for (auto [i, dim] : llvm::enumerate(to))
+    if (type.isDynamicDim(i) && !isSize(dim))
+      lowering.checkCompare(arith::CmpIPredicate::sge, dim, lowering.index(0),
+                            "asks for a size of {0}, expected at least {1}");
   return to;
 }
 

@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define NJU_ABI_VERSION 1
+#define NJU_ABI_VERSION 2
 #define NJU_ABI_MAGIC "NJUMODEL" /* 8 bytes, no terminator */
 #define NJU_ABI_MAX_RANK 8
 #define NJU_ABI_DESCRIPTOR_SYMBOL "nju_model_descriptor"
@@ -71,12 +71,15 @@ typedef struct nju_abi_run_args {
   nju_abi_tensor *outputs;
   const uint8_t *weights;
   int64_t num_threads;
+  const char *error;       ///< Out, on failure: NULL, or what is wrong with the
+                           ///< inputs, where "{0}" and "{1}" stand for the
+  int64_t error_values[2]; ///< numbers in here. Static memory of the model.
 } nju_abi_run_args;
 
-/// Both return 0, or a nonzero code that the runtime reports as
-/// NJU_INTERNAL.
+/// Both return 0, or a nonzero code that the runtime reports as NJU_INTERNAL,
+/// or as NJU_INVALID_ARGUMENT with the `error` of a run.
 typedef int32_t (*nju_abi_step_function)(const nju_abi_step_args *);
-typedef int32_t (*nju_abi_run_function)(const nju_abi_run_args *);
+typedef int32_t (*nju_abi_run_function)(nju_abi_run_args *);
 
 /// The one data symbol that a model exports.
 typedef struct nju_abi_descriptor {

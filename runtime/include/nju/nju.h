@@ -103,6 +103,7 @@ NJU_EXPORT int64_t nju_model_vocabulary(const nju_model *model);
 /// Runs a graph that is not a language model. `inputs` are CPU tensors in the
 /// signature's order, row-major or strided, types as the signature says (`i1`:
 /// NJU_DL_BOOL or unsigned, 8 bits); dynamic dimensions of one name must agree.
+/// Inputs that contradict each other in the graph: NJU_INVALID_ARGUMENT.
 /// `out_outputs` receives `num_outputs` new tensors, each freed by the caller
 /// through its `deleter`; on failure all of them are NULL. The tensors do not
 /// depend on the model and may outlive it. `num_threads` 0 means all cores.

@@ -108,3 +108,26 @@ func.func @main(%threads: index, %x: memref<?xf32>, %y: memref<?xf32>) {
   exec.launch @double ins(%x : memref<?xf32>) outs(%y : memref<?xf32>)
   return
 }
+
+// -----
+
+// A check is an early return that frees what is allocated. Messages begin
+// behind one NUL.
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: -> (memref<?xf32> {nju.name = "y"}, index, index, index)
+// CHECK-SAME: exec.check_messages = "\00node 'a': {0} and {1}\00"
+// CHECK: %[[Y:.*]] = memref.alloc
+// CHECK: cf.cond_br %{{.*}}, ^[[REST:.*]], ^[[FAILED:[^:]*]]
+// CHECK: ^[[FAILED]]:
+// CHECK-NEXT: memref.dealloc %[[Y]]
+// CHECK: %[[NONE:.*]] = ub.poison : memref<?xf32>
+// CHECK: %[[AT:.*]] = arith.constant 1 : index
+// CHECK: return %[[NONE]], %[[AT]], %[[N:.*]], %[[M:.*]] :
+// CHECK: ^[[REST]]:
+// CHECK: return %[[Y]], %[[ZERO:.*]], %[[ZERO]], %[[ZERO]] :
+func.func @main(%threads: index, %n: index, %m: index, %weights: memref<?xi8>) -> (memref<?xf32> {nju.name = "y"}) {
+  %same = arith.cmpi eq, %n, %m : index
+  %y = memref.alloc(%n) : memref<?xf32>
+  exec.check %same, "node 'a': {0} and {1}" (%n, %m)
+  return %y : memref<?xf32>
+}

@@ -117,6 +117,27 @@ def Exec_CachedAttentionOp : Exec_DestinationOp<"cached_attention"> {
   }];
 }
 
+def Exec_CheckOp : Op<Exec_Dialect, "check", [MemoryEffects<[MemWrite]>]> {
+  let summary = "Ends the run with an error if a condition does not hold";
+  let description = [{
+    The sizes or indices that the caller gave contradict each other where
+    `condition` is false: the run ends, and the caller gets `message`, in which
+    `{0}` and `{1}` stand for the two numbers. Never in `@step`, whose arguments
+    the runtime checks.
+
+    Example:
+
+    ```mlir
+    func.func @f(%same: i1, %a: index, %b: index) {
+      exec.check %same, "node 'add': found a size of {0}, expected {1}" (%a, %b)
+      return
+    }
+    ```
+  }];
+  let arguments = (ins I1:$condition, StrAttr:$message, Index:$first, Index:$second);
+  let assemblyFormat = "$condition `,` $message `(` $first `,` $second `)` attr-dict";
+}
+
 def Exec_WeightOp : Op<Exec_Dialect, "weight", [Pure]> {
   let summary = "The buffer of a weight";
   let description = [{

@@ -33,7 +33,13 @@ constexpr llvm::StringLiteral kRowsAttr = "exec.rows";
 /// row.
 constexpr llvm::StringLiteral kIdleForOneRowAttr = "exec.idle_for_one_row";
 
-/// Removes all of these from the function and its arguments.
+/// On @main once its checks are lowered: the messages, each NUL-terminated,
+/// behind one NUL. The function has three results behind its own then: where
+/// the message of what failed begins, 0 if nothing did, and the two numbers.
+/// It stays until the conversion to LLVM.
+constexpr llvm::StringLiteral kCheckMessagesAttr = "exec.check_messages";
+
+/// Removes all but the last of these from the function and its arguments.
 void removeKernelAttributes(mlir::func::FuncOp kernel);
 
 } // namespace nju::exec
