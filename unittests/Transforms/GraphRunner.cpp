@@ -107,15 +107,17 @@ std::vector<HostTensor> nju::test::makeInputs(func::FuncOp function,
                                               int64_t batch, int64_t past) {
   std::vector<HostTensor> inputs;
   int64_t sequence = tokens.size();
-  bool hasPast = llvm::any_of(function.getArgumentTypes(), [](Type type) {
-    return cast<RankedTensorType>(type).getRank() >= 4;
-  });
+  auto nameOf = [&](unsigned index) {
+    return function.getArgAttrOfType<StringAttr>(index, "nju.name").getValue();
+  };
+  bool hasPast =
+      llvm::any_of(llvm::seq(function.getNumArguments()),
+                   [&](unsigned i) { return nameOf(i).contains("past"); });
   for (auto [index, type] : llvm::enumerate(function.getArgumentTypes())) {
     auto tensor = cast<RankedTensorType>(type);
-    llvm::StringRef name =
-        function.getArgAttrOfType<StringAttr>(index, "nju.name").getValue();
+    llvm::StringRef name = nameOf(index);
     SmallVector<int64_t> shape(tensor.getShape());
-    int64_t length = tensor.getRank() >= 4              ? past
+    int64_t length = name.contains("past")              ? past
                      : name.contains("mask") && hasPast ? past + sequence
                                                         : sequence;
     bool seenBatch = false;
