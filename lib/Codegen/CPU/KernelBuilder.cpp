@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 
 using namespace mlir;
 using namespace nju;
@@ -180,9 +181,7 @@ void KernelBuilder::switchOn(Value value, int64_t first, int64_t last,
 
 std::pair<Value, Value> KernelBuilder::share(Value count, Value worker,
                                              Value workers) {
-  Value begin = div(mul(count, worker), workers);
-  Value end = div(mul(count, add(worker, 1)), workers);
-  return {begin, end};
+  return exec::createShare(b, loc, count, worker, workers);
 }
 
 Value KernelBuilder::expOfNonPositive(Value x) {

@@ -9,6 +9,7 @@
 #ifndef NJU_LIB_CONVERSION_LINALGTOEXEC_BUFFERS_H
 #define NJU_LIB_CONVERSION_LINALGTOEXEC_BUFFERS_H
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
@@ -34,6 +35,14 @@ enum StepArgument : unsigned {
 
 /// Bytes at most of a buffer in the arena.
 constexpr llvm::StringLiteral kBytesAttr = "exec.bytes";
+
+/// The functions that are no kernels: @step or @main.
+inline llvm::SmallVector<mlir::func::FuncOp> programsOf(mlir::ModuleOp module) {
+  return llvm::to_vector(llvm::make_filter_range(
+      module.getOps<mlir::func::FuncOp>(), [](mlir::func::FuncOp function) {
+        return function.isPublic() && !function.isExternal();
+      }));
+}
 
 /// True for ops whose result is another view of operand 0.
 inline bool isView(mlir::Operation *op) {

@@ -352,11 +352,7 @@ struct LowerLaunches : impl::LowerLaunchesBase<LowerLaunches> {
   using LowerLaunchesBase::LowerLaunchesBase;
 
   void runOnOperation() override {
-    llvm::SmallVector<func::FuncOp> functions;
-    for (auto function : getOperation().getOps<func::FuncOp>())
-      if (function.isPublic() && !function.isExternal())
-        functions.push_back(function);
-    for (func::FuncOp function : functions) {
+    for (func::FuncOp function : programsOf(getOperation())) {
       if (function.getName() == "step") {
         StepLowering(function).run();
       } else {

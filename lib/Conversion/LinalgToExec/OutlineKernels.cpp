@@ -242,12 +242,8 @@ struct OutlineKernels : impl::OutlineKernelsBase<OutlineKernels> {
   using OutlineKernelsBase::OutlineKernelsBase;
 
   void runOnOperation() override {
-    llvm::SmallVector<func::FuncOp> functions;
-    for (auto function : getOperation().getOps<func::FuncOp>())
-      if (function.isPublic() && !function.isExternal())
-        functions.push_back(function);
     Outliner outliner(getOperation());
-    for (func::FuncOp function : functions)
+    for (func::FuncOp function : programsOf(getOperation()))
       if (failed(outliner.run(function)))
         return signalPassFailure();
   }

@@ -44,9 +44,7 @@ struct LayoutWeights : impl::LayoutWeightsBase<LayoutWeights> {
     ModuleOp module = getOperation();
     SymbolTable symbols(module);
     int64_t end = 0;
-    for (auto function : module.getOps<func::FuncOp>()) {
-      if (function.isExternal() || !function.isPublic())
-        continue;
+    for (func::FuncOp function : programsOf(module)) {
       unsigned weights = function.getName() == "step"
                              ? unsigned(kWeights)
                              : function.getNumArguments() - 1;
@@ -330,9 +328,7 @@ struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
   using PlanMemoryBase::PlanMemoryBase;
 
   void runOnOperation() override {
-    for (auto function : getOperation().getOps<func::FuncOp>()) {
-      if (function.isExternal() || !function.isPublic())
-        continue;
+    for (func::FuncOp function : programsOf(getOperation())) {
       if (function.getName() != "step")
         freeBuffers(function);
       else if (failed(planStep(function)))

@@ -181,18 +181,23 @@ Value BodyEmitter::asVector(ImplicitLocOpBuilder &b, const IRMapping &map,
   return arith::AddIOp::create(b, vector, step);
 }
 
+/// What stands for an operand that is a result: its sum so far, if there is
+/// one.
+static Value accumulatorOf(linalg::GenericOp op, OpOperand &operand,
+                           ArrayRef<Value> accumulators) {
+  if (accumulators.empty() || !op.isDpsInit(&operand))
+    return nullptr;
+  return accumulators[operand.getOperandNumber() - op.getNumDpsInputs()];
+}
+
 void BodyEmitter::emitUniform(ImplicitLocOpBuilder &b, IRMapping &map,
                               ArrayRef<Value> position,
                               ArrayRef<Value> accumulators) const {
-  unsigned next = 0;
   for (OpOperand &operand : op->getOpOperands()) {
     BlockArgument argument = op.getMatchingBlockArgument(&operand);
-    bool output = op.isDpsInit(&operand);
-    Value accumulator =
-        output && !accumulators.empty() ? accumulators[next++] : Value();
     if (kindOf(argument) != Kind::Uniform || argument.use_empty())
       continue;
-    if (accumulator)
+    if (Value accumulator = accumulatorOf(op, operand, accumulators))
       map.map(argument, accumulator);
     else if (!isa<MemRefType>(operand.get().getType()))
       map.map(argument, operand.get());
@@ -222,14 +227,11 @@ llvm::SmallVector<Value> BodyEmitter::emit(ImplicitLocOpBuilder &b,
                                            ArrayRef<Value> accumulators,
                                            Value mask) const {
   IRMapping map(uniform);
-  unsigned next = 0;
   for (OpOperand &operand : op->getOpOperands()) {
     BlockArgument argument = op.getMatchingBlockArgument(&operand);
-    bool output = op.isDpsInit(&operand);
-    Value accumulator =
-        output && !accumulators.empty() ? accumulators[next++] : Value();
     if (kindOf(argument) != Kind::Varying || argument.use_empty())
       continue;
+    Value accumulator = accumulatorOf(op, operand, accumulators);
     map.map(argument, accumulator
                           ? accumulator
                           : loadVector(b, operand.get(),

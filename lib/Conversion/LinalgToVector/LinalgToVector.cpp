@@ -65,7 +65,6 @@ private:
   Accumulators
   forLoop(Value from, Value to, int64_t step, ArrayRef<Value> state,
           llvm::function_ref<Accumulators(Value, ArrayRef<Value>)> emit);
-  std::pair<Value, Value> shareOf(Value count);
   void emitUnits();
   void emitUnit(Value unit);
   void emitRows();
@@ -210,18 +209,9 @@ void NestEmitter::run() {
   op.erase();
 }
 
-/// [first, end) of `count` that the worker does.
-std::pair<Value, Value> NestEmitter::shareOf(Value count) {
-  Value first = arith::DivUIOp::create(
-      b, arith::MulIOp::create(b, worker, count), workers);
-  Value next = arith::AddIOp::create(b, worker, index(1));
-  Value end =
-      arith::DivUIOp::create(b, arith::MulIOp::create(b, next, count), workers);
-  return {first, end};
-}
-
 void NestEmitter::emitRows() {
-  auto [first, end] = shareOf(sizes[*rowLoop]);
+  auto [first, end] =
+      nju::exec::createShare(b, b.getLoc(), sizes[*rowLoop], worker, workers);
   llvm::SmallVector<Value> position(op.getNumLoops(), index(0));
   if (inner == *rowLoop)
     return emitRow(outer, position, first, end);
@@ -263,7 +253,8 @@ void NestEmitter::emitUnits() {
         b.createOrFold<arith::CeilDivUIOp>(sizes[inner], index(chunk));
     units = b.createOrFold<arith::MulIOp>(units, chunks);
   }
-  auto [first, end] = shareOf(units);
+  auto [first, end] =
+      nju::exec::createShare(b, b.getLoc(), units, worker, workers);
   forLoop(first, end, 1, [&](Value unit) { emitUnit(unit); });
 }
 

@@ -39,7 +39,14 @@ constexpr llvm::StringLiteral kIdleForOneRowAttr = "exec.idle_for_one_row";
 /// It stays until the conversion to LLVM.
 constexpr llvm::StringLiteral kCheckMessagesAttr = "exec.check_messages";
 
-/// Removes all but the last of these from the function and its arguments.
+/// [begin, end) of `count` items that worker `worker` of `workers` does: the
+/// one way in which kernels deal out rows.
+std::pair<mlir::Value, mlir::Value>
+createShare(mlir::OpBuilder &b, mlir::Location loc, mlir::Value count,
+            mlir::Value worker, mlir::Value workers);
+
+/// Removes all but the last of these attributes from the function and its
+/// arguments.
 void removeKernelAttributes(mlir::func::FuncOp kernel);
 
 } // namespace nju::exec
