@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/OpenMP/OpenMPDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Support/HostRates.h"
@@ -88,18 +89,16 @@ static void addLimits(ModuleOp module, ModelCosts &costs) {
   if (!lm)
     return;
   costs.languageModel = true;
-  auto number = [](DictionaryAttr from, StringRef name) -> int64_t {
-    auto attr = from.getAs<IntegerAttr>(name);
+  auto number = [&](StringRef name) -> int64_t {
+    auto attr = lm.getAs<IntegerAttr>(name);
     return attr ? attr.getInt() : 0;
   };
-  costs.maxTokens = number(lm, "max_tokens");
-  costs.maxSequences = number(lm, "max_sequences");
-  costs.maxBatchTokens = number(lm, "max_batch_tokens");
-  if (auto cache = lm.getAs<ArrayAttr>("cache"))
-    for (auto layer : cache.getAsRange<DictionaryAttr>())
-      costs.cacheBytesOfToken += 2 * number(layer, "heads") *
-                                 number(layer, "head_dim") *
-                                 static_cast<int64_t>(sizeof(float));
+  costs.maxTokens = number("max_tokens");
+  costs.maxSequences = number("max_sequences");
+  costs.maxBatchTokens = number("max_batch_tokens");
+  if (ArrayAttr layers = getCacheLayers(module))
+    costs.cacheBytesOfToken = 2 * getCacheElements(layers.getValue()) *
+                              static_cast<int64_t>(sizeof(float));
 }
 
 ModelCosts nju::computeCosts(ModuleOp module) {

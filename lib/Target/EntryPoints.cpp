@@ -17,6 +17,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/OpenMP/OpenMPDialect.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
+#include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Target/Signature.h"
 #include "nju/Target/ToLLVM.h"
@@ -138,18 +139,10 @@ static int64_t moduleBytes(ModuleOp module, StringRef name) {
   return attribute ? attribute.getInt() : 0;
 }
 
-/// Elements that one token and sequence take in the cache: twice the sum of
-/// heads * head_dim over the layers.
+/// Elements that one token takes in the cache: keys and values of all layers.
 static int64_t cacheElements(ModuleOp module) {
-  auto lm = module->getAttrOfType<DictionaryAttr>("nju.lm");
-  auto layers = lm ? lm.getAs<ArrayAttr>("cache") : ArrayAttr();
-  int64_t elements = 0;
-  for (Attribute layer : layers ? layers.getValue() : ArrayRef<Attribute>()) {
-    auto dictionary = cast<DictionaryAttr>(layer);
-    elements += 2 * dictionary.getAs<IntegerAttr>("heads").getInt() *
-                dictionary.getAs<IntegerAttr>("head_dim").getInt();
-  }
-  return elements;
+  ArrayAttr layers = nju::getCacheLayers(module);
+  return layers ? 2 * nju::getCacheElements(layers.getValue()) : 0;
 }
 
 /// The type of the lowered `@step`; see docs/architecture.md.

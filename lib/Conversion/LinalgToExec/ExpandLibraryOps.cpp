@@ -13,6 +13,7 @@
 #include "nju/Codegen/CPU/KernelLibrary.h"
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
+#include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 
 using namespace mlir;
@@ -129,21 +130,13 @@ void Expansion::expand(LinearOp op) {
 
 /// Sum of heads * head_dim of the layers of the cache before `layer`.
 static FailureOr<int64_t> cacheBefore(CachedAttentionOp op) {
-  auto module = op->getParentOfType<ModuleOp>();
-  auto lm = module->getAttrOfType<DictionaryAttr>("nju.lm");
-  auto layers = lm ? lm.getAs<ArrayAttr>("cache") : ArrayAttr();
+  ArrayAttr layers = nju::getCacheLayers(op->getParentOfType<ModuleOp>());
   int64_t layer = op.getLayer();
   if (!layers || layer < 0 || layer >= static_cast<int64_t>(layers.size()))
     return op.emitOpError()
            << "is for layer " << layer
            << ", expected the module's nju.lm to describe its cache";
-  int64_t before = 0;
-  for (Attribute entry : layers.getValue().take_front(layer)) {
-    auto dictionary = cast<DictionaryAttr>(entry);
-    before += dictionary.getAs<IntegerAttr>("heads").getInt() *
-              dictionary.getAs<IntegerAttr>("head_dim").getInt();
-  }
-  return before;
+  return nju::getCacheElements(layers.getValue().take_front(layer));
 }
 
 LogicalResult Expansion::expand(CachedAttentionOp op) {
