@@ -130,11 +130,12 @@ ModelHandle ModelOptions::load() const {
 }
 
 SessionHandle ModelOptions::createSession(const nju_model *model,
-                                          int64_t maxTokens) const {
+                                          int64_t maxTokens,
+                                          int32_t sequences) const {
   int64_t compiled = getSignature(model)["lm"]["max_tokens"];
   nju_session_options options = {};
   options.max_tokens = std::min(maxTokens, compiled);
-  options.max_sequences = 1;
+  options.max_sequences = sequences;
   options.num_threads = threads;
   nju_session *session;
   check(nju_session_create(model, &options, &session));

@@ -90,10 +90,10 @@ struct ModelOptions {
 
   void add(CLI::App &command);
   ModelHandle load() const;
-  /// A session of one sequence; `maxTokens` 0 takes the compiled limit, and
-  /// more than that is cut to it.
-  SessionHandle createSession(const nju_model *model,
-                              int64_t maxTokens = 0) const;
+  /// A session of `sequences` sequences; `maxTokens` 0 takes the compiled
+  /// limit, and more than that is cut to it.
+  SessionHandle createSession(const nju_model *model, int64_t maxTokens = 0,
+                              int32_t sequences = 1) const;
 };
 
 /// The signature as JSON.

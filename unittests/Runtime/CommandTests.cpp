@@ -664,6 +664,11 @@ TEST_F(Command, Benchmarks) {
   // 30 tokens are two blocks of 16.
   EXPECT_EQ(report["memory"]["cache"], 32 * 4 * 2 * 16);
   EXPECT_EQ(report["memory"]["arena"], fake::arenaBytes);
+  EXPECT_EQ(report["memory"]["counted"],
+            256 + 32 * 4 * 2 * 16 + fake::arenaBytes);
+  EXPECT_GT(report["memory"]["rss_anonymous"].get<uint64_t>(), 0u);
+  EXPECT_GT(report["memory"]["rss_file"].get<uint64_t>(), 0u);
+  EXPECT_DOUBLE_EQ(report["decode_steps_per_second"].get<double>(), rate);
   EXPECT_NE(run({"bench", "fake.so", "--prefill", "8", "--decode", "0"})
                 .out.find("prefill       8 tokens"),
             std::string::npos);
@@ -673,4 +678,53 @@ TEST_F(Command, Benchmarks) {
   expectError({"bench", "fake.so", "--prefill", "0", "--decode", "0"},
               "nothing to measure");
   expectError({"bench", "fake.so", "--threads", "0"}, "--threads");
+}
+
+TEST_F(Command, BenchmarksSequencesAfterAContext) {
+  Result result =
+      run({"bench", "fake.so", "--prefill", "7", "--decode", "5", "--sequences",
+           "3", "--context", "20", "--repetitions", "2", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  nlohmann::json report = nlohmann::json::parse(result.out);
+  EXPECT_EQ(report["sequences"], 3);
+  EXPECT_EQ(report["context_tokens"], 20);
+  // The weights are read once a step, whatever the number of sequences.
+  double steps = report["decode_steps_per_second"];
+  EXPECT_DOUBLE_EQ(report["decode_tokens_per_second"].get<double>(), 3 * steps);
+  EXPECT_DOUBLE_EQ(report["decode_bytes_per_second"].get<double>(),
+                   256 * steps);
+  // 32 tokens are two blocks of 16.
+  EXPECT_EQ(report["memory"]["cache"], 3 * 32 * 4 * 2 * 16);
+
+  result = run({"bench", "fake.so", "--prefill", "4", "--decode", "3",
+                "--sequences", "2", "--context", "9"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("2 sequences at once, after 9 tokens"),
+            std::string::npos)
+      << result.out;
+  EXPECT_NE(result.out.find("prefill       8 tokens"), std::string::npos);
+  EXPECT_NE(result.out.find("decode        6 tokens"), std::string::npos);
+
+  expectError({"bench", "fake.so", "--context", "30", "--prefill", "8",
+               "--decode", "8"},
+              "--context, --prefill and --decode need 46 tokens, the model was "
+              "compiled for 40");
+  expectError({"bench", "fake.so", "--prefill", "8", "--decode", "8",
+               "--sequences", "99"},
+              "--sequences is 99, the model was compiled for " +
+                  std::to_string(fake::maxSequences) +
+                  ": compile it with a larger --max-sequences");
+  expectError({"bench", "fake.so", "--sequences", "0"}, "--sequences");
+}
+
+TEST_F(Command, BenchmarksDoNotTimeTheContext) {
+  // 100 ms a step: with the four steps of the context it would be 2 a second.
+  Result result = run({"bench", "fake-slow.so", "--prefill", "0", "--decode",
+                       "1", "--context", "32", "--repetitions", "3", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  nlohmann::json report = nlohmann::json::parse(result.out);
+  double steps = report["decode_steps_per_second"];
+  EXPECT_LE(steps, 10);
+  EXPECT_GT(steps, 4);
+  EXPECT_FALSE(report.contains("prefill_tokens_per_second"));
 }
