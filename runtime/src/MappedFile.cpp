@@ -22,14 +22,18 @@ struct FileDescriptor {
   int number;
   ~FileDescriptor() {
     if (number >= 0)
-      close(number);
+      ::close(number);
   }
 };
 } // namespace
 
-MappedFile::~MappedFile() {
+MappedFile::~MappedFile() { close(); }
+
+void MappedFile::close() {
   if (data)
     munmap(const_cast<uint8_t *>(data), size);
+  data = nullptr;
+  size = 0;
 }
 
 nju_status MappedFile::open(const std::string &path, const char *what) {

@@ -25,6 +25,8 @@ public:
 
   /// `what` names the kind of file in messages, for example "weight file".
   nju_status open(const std::string &path, const char *what);
+  /// Ends the mapping.
+  void close();
 
   const uint8_t *getData() const { return data; }
   uint64_t getSize() const { return size; }

@@ -10,14 +10,19 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 using namespace nju;
 
 static constexpr uint64_t unknown = std::numeric_limits<uint64_t>::max();
+
+/// What the kernel makes of MADV_HUGEPAGE on x86-64 and aarch64.
+static constexpr uint64_t hugePageSize = 2 << 20;
 
 Mapping::~Mapping() {
   if (data)
@@ -29,14 +34,25 @@ bool Mapping::reserve(uint64_t bytes, bool hugePages) {
     return true;
   if (bytes > std::numeric_limits<size_t>::max() / 2)
     return false;
-  void *address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+  // Older kernels place a mapping at any page: a large page is cut out of more.
+  uint64_t page = sysconf(_SC_PAGESIZE);
+  uint64_t spare = hugePages ? hugePageSize - page : 0;
+  uint64_t whole = (bytes + page - 1) / page * page;
+  void *address = mmap(nullptr, whole + spare, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED)
     return false;
   data = static_cast<uint8_t *>(address);
   size = bytes;
-  if (hugePages)
-    madvise(address, bytes, MADV_HUGEPAGE);
+  if (!hugePages)
+    return true;
+  uint64_t before = -reinterpret_cast<uintptr_t>(address) % hugePageSize;
+  if (before)
+    munmap(data, before);
+  data += before;
+  if (before < spare)
+    munmap(data + whole, spare - before);
+  madvise(data, whole, MADV_HUGEPAGE);
   return true;
 }
 
@@ -86,7 +102,17 @@ uint64_t nju::getAvailableMemory() {
   return std::min(available, limit - std::min(limit, used));
 }
 
+/// The number in `text`; 0 if there is none from 1 to maxCores.
+static int32_t parseCores(const char *text) {
+  char *rest;
+  long cores = strtol(text, &rest, 10);
+  bool isNumber = *text >= '0' && *text <= '9' && !*rest;
+  return isNumber && cores >= 1 && cores <= maxCores ? cores : 0;
+}
+
 int32_t nju::getAvailableCores() {
+  if (const char *given = getenv("NJU_CORES"))
+    return parseCores(given);
   cpu_set_t set;
   int cores = 1;
   if (sched_getaffinity(0, sizeof(set), &set) == 0)
@@ -98,5 +124,5 @@ int32_t nju::getAvailableCores() {
           cores, std::max(1ull, (quota + period - 1) / period));
     fclose(file);
   }
-  return cores;
+  return std::min(cores, maxCores);
 }

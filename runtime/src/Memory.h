@@ -23,7 +23,8 @@ public:
   Mapping &operator=(const Mapping &) = delete;
 
   /// Reserves `size` bytes (page aligned); false if the address space has no
-  /// room. With `hugePages` the kernel is asked for large pages.
+  /// room. With `hugePages` they begin at a large page, and the kernel is asked
+  /// for such pages.
   bool reserve(uint64_t size, bool hugePages);
 
   /// Null if the size is 0.
@@ -39,8 +40,12 @@ private:
 /// control group, out of memory. Swap counts. UINT64_MAX if unknown.
 uint64_t getAvailableMemory();
 
+/// More processors than this are a mistake: OpenMP aborts on absurd numbers.
+inline constexpr int maxCores = 1024;
+
 /// Processors this process may use at once: its affinity, and its control
-/// group's quota if it has one.
+/// group's quota if it has one. The environment variable NJU_CORES, where it is
+/// set, counts instead; 0 if it is no number from 1 to maxCores.
 int32_t getAvailableCores();
 
 } // namespace nju

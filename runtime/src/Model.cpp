@@ -20,9 +20,6 @@
 
 using namespace nju;
 
-/// More threads than this are a mistake, and OpenMP aborts on absurd numbers.
-static constexpr int64_t maxThreads = 1024;
-
 #if defined(__x86_64__)
 static constexpr int hostMachine = EM_X86_64;
 static constexpr const char *hostMachineName = "x86-64";
@@ -210,7 +207,7 @@ nju_status Model::openWeights(const std::string &path,
     return fail(NJU_INVALID_ARGUMENT,
                 "model '%s' needs its weight file '%s': set weights_path",
                 signature.name.c_str(), signature.weightsFile.c_str());
-  return weights.open(file, signature, options.verify_weights != 0);
+  return weights.open(file, signature, options);
 }
 
 nju_status Model::open(const void *address, const std::string &path,
@@ -230,12 +227,19 @@ nju_status Model::open(const void *address, const std::string &path,
 }
 
 nju_status nju::resolveThreads(int64_t requested, int32_t &numThreads) {
-  if (requested < 0 || requested > maxThreads)
+  int32_t cores = getAvailableCores();
+  if (cores < 1)
     return fail(NJU_INVALID_ARGUMENT,
-                "number of threads is %" PRId64 ", expected 0 (all cores) to "
-                "%" PRId64,
-                requested, maxThreads);
-  numThreads = requested ? requested : getAvailableCores();
+                "environment variable NJU_CORES is '%s', expected a whole "
+                "number from 1 to %d",
+                getenv("NJU_CORES"), maxCores);
+  if (requested < 0 || requested > cores)
+    return fail(NJU_INVALID_ARGUMENT,
+                "number of threads is %" PRId64 ", expected 1 to %" PRId32
+                ", the processors that this process may use (its affinity and "
+                "control group count), or 0 for all of them",
+                requested, cores);
+  numThreads = requested ? requested : cores;
   return NJU_OK;
 }
 

@@ -50,7 +50,7 @@ private:
 };
 
 /// Turns the C API's number of threads into one to run with: 0 becomes all
-/// cores. Fails if it is negative or absurd.
+/// cores. Fails if it is negative or more than the cores.
 nju_status resolveThreads(int64_t requested, int32_t &numThreads);
 
 } // namespace nju

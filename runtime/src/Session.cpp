@@ -43,18 +43,45 @@ nju_status Session::resolveLimits(const nju_session_options &options) {
   return resolveThreads(options.num_threads, limits.num_threads);
 }
 
+/// Which smaller limits would fit into `room` bytes of cache, as a sentence.
+static std::string suggestLimits(const nju_session_options &limits,
+                                 uint64_t cache, int64_t cacheTokens,
+                                 uint64_t room) {
+  if (cache == 0)
+    return "free some memory";
+  uint64_t ofToken = cache / cacheTokens,
+           ofSequence = cache / limits.max_sequences;
+  uint64_t tokens = room / ofToken / NJU_ABI_CACHE_BLOCK * NJU_ABI_CACHE_BLOCK;
+  uint64_t sequences = room / ofSequence;
+  std::string text;
+  if (tokens)
+    text = "max_tokens of at most " + std::to_string(tokens);
+  if (sequences)
+    text += (tokens ? " or max_sequences of at most "
+                    : "max_sequences of at most ") +
+            std::to_string(sequences);
+  if (text.empty())
+    return "lower max_tokens and max_sequences";
+  return text + " would fit";
+}
+
 static nju_status tooMuch(const Signature &signature,
                           const nju_session_options &limits, uint64_t cache,
-                          uint64_t arena, uint64_t available) {
+                          int64_t cacheTokens, uint64_t available) {
+  uint64_t arena = signature.arenaBytes;
+  std::string advice =
+      arena >= available
+          ? "compile the model with a smaller --max-batch-tokens"
+          : suggestLimits(limits, cache, cacheTokens, available - arena);
   return fail(NJU_RESOURCE_EXHAUSTED,
               "a session of model '%s' with %" PRId32 " sequences of %" PRId32
               " tokens needs %" PRIu64 " bytes (%" PRIu64
               " for the cache, %" PRIu64 " for scratch memory), %" PRIu64
-              " more than the %" PRIu64
-              " bytes available: lower max_tokens or max_sequences",
+              " more than the %" PRIu64 " bytes available: %s",
               signature.name.c_str(), limits.max_sequences, limits.max_tokens,
               cache + arena, cache, arena,
-              cache + arena - std::min(cache + arena, available), available);
+              cache + arena - std::min(cache + arena, available), available,
+              advice.c_str());
 }
 
 nju_status Session::reserve() {
@@ -84,7 +111,7 @@ nju_status Session::reserve() {
   if (cacheBytes + arenaBytes > available ||
       !cache.reserve(cacheBytes, smallestHead >= hugePageSize) ||
       !arena.reserve(arenaBytes, arenaBytes >= hugePageSize))
-    return tooMuch(signature, limits, cacheBytes, arenaBytes, available);
+    return tooMuch(signature, limits, cacheBytes, cacheTokens, available);
   return NJU_OK;
 }
 

@@ -158,13 +158,10 @@ nju_status WeightFile::readHeader(const std::string &path, std::string &hash) {
   return NJU_OK;
 }
 
-nju_status WeightFile::open(const std::string &path, const Signature &signature,
-                            bool verify) {
-  if (nju_status status = file.open(path, "weight file"))
-    return status;
-  std::string hash;
-  if (nju_status status = readHeader(path, hash))
-    return status;
+/// Compares what the header says with what the model was compiled with.
+nju_status WeightFile::checkHeader(const std::string &path,
+                                   const Signature &signature,
+                                   const std::string &hash) const {
   if (hash.empty())
     return fail(NJU_INCOMPATIBLE,
                 "weight file '%s' was not written by nju-compile: its metadata "
@@ -187,19 +184,56 @@ nju_status WeightFile::open(const std::string &path, const Signature &signature,
                 "weight file '%s' has its data section at byte %td of the "
                 "file, which is not a multiple of %d",
                 path.c_str(), data - file.getData(), NJU_ABI_ALIGNMENT);
-  // Start reading ahead, unless that would push out what is in use.
-  if (dataSize < getAvailableMemory() / 2)
-    madvise(const_cast<uint8_t *>(file.getData()), file.getSize(),
-            MADV_WILLNEED);
-  if (!verify)
-    return NJU_OK;
+  return NJU_OK;
+}
+
+nju_status WeightFile::load(const std::string &path,
+                            const nju_model_options &options) {
+  LoadProgress progress;
+  if (options.progress)
+    progress = [&options](uint64_t done, uint64_t total) {
+      return options.progress(options.progress_context, done, total) != 0;
+    };
+  if (nju_status status = loaded.load(path, file, "weight file", progress))
+    return status;
+  data = loaded.getData() + (data - file.getData());
+  file.close();
+  return NJU_OK;
+}
+
+nju_status WeightFile::verify(const std::string &path,
+                              const Signature &signature) const {
   Checksum checksum;
   checksum.update(data, dataSize);
-  if (checksum.hex() != signature.weightsHash)
-    return fail(NJU_DATA_LOSS,
-                "weight file '%s' is damaged: its data has the checksum %s, "
-                "expected %s",
-                path.c_str(), checksum.hex().c_str(),
-                signature.weightsHash.c_str());
-  return NJU_OK;
+  if (checksum.hex() == signature.weightsHash)
+    return NJU_OK;
+  return fail(NJU_DATA_LOSS,
+              "weight file '%s' is damaged: its data has the checksum %s, "
+              "expected %s",
+              path.c_str(), checksum.hex().c_str(),
+              signature.weightsHash.c_str());
+}
+
+nju_status WeightFile::open(const std::string &path, const Signature &signature,
+                            const nju_model_options &options) {
+  if (unsigned(options.weights_mode) > NJU_WEIGHTS_LOAD)
+    return fail(NJU_INVALID_ARGUMENT,
+                "weights_mode is %d, expected a nju_weights_mode of 0 to %d",
+                int(options.weights_mode), int(NJU_WEIGHTS_LOAD));
+  if (nju_status status = file.open(path, "weight file"))
+    return status;
+  std::string hash;
+  if (nju_status status = readHeader(path, hash))
+    return status;
+  if (nju_status status = checkHeader(path, signature, hash))
+    return status;
+  if (options.weights_mode == NJU_WEIGHTS_LOAD) {
+    if (nju_status status = load(path, options))
+      return status;
+  } else if (dataSize < getAvailableMemory() / 2) {
+    // Start reading ahead, unless that would push out what is in use.
+    madvise(const_cast<uint8_t *>(file.getData()), file.getSize(),
+            MADV_WILLNEED);
+  }
+  return options.verify_weights ? verify(path, signature) : NJU_OK;
 }

@@ -21,6 +21,7 @@ MODELS = ["examples/tiny-stories/model.onnx",
           "test/fixtures/mistral-window6-torchscript-opset17.onnx",
           "test/fixtures/gpt2-torchscript-opset17-past-f16.onnx"]
 INT32_P = ctypes.POINTER(ctypes.c_int32)
+os.environ["NJU_CORES"] = "3"  # three threads, wherever the test runs
 
 
 class Options(ctypes.Structure):

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -105,14 +106,27 @@ CLI::Validator nju::run::realNumber(double most) {
 // Models and sessions
 //===----------------------------------------------------------------------===//
 
+static std::string checkWeightsMode(const std::string &text) {
+  if (text == "map" || text == "load")
+    return "";
+  return "'" + text +
+         "' is neither 'map' nor 'load' (a weight file is given by "
+         "--weights-file)";
+}
+
 void ModelOptions::add(CLI::App &command) {
   command.add_option("model", path, "the model, a .so made by nju-compile")
       ->required()
       ->type_name("MODEL.so");
   command
-      .add_option("--weights", weights,
+      .add_option("--weights-file", weightsFile,
                   "weight file (default: the one beside the model)")
       ->type_name("FILE");
+  command
+      .add_option("--weights", weights,
+                  "map the weight file, or load it into memory (default: map)")
+      ->type_name("map|load")
+      ->check(CLI::Validator(checkWeightsMode, ""));
   command.add_flag("--verify", verify,
                    "read the whole weight file and compare its checksum");
   command.add_option("--threads", threads, "threads (default: all cores)")
@@ -120,12 +134,57 @@ void ModelOptions::add(CLI::App &command) {
       ->check(wholeNumber(1, 1024));
 }
 
+namespace {
+/// Shows on a terminal how far a long load is; ends it after Ctrl-C.
+class LoadingLine {
+public:
+  ~LoadingLine() {
+    if (shown)
+      fputs("\r\033[K", stderr);
+  }
+  static int update(void *line, uint64_t done, uint64_t total) {
+    static_cast<LoadingLine *>(line)->show(done, total);
+    return isInterrupted();
+  }
+
+private:
+  using Clock = std::chrono::steady_clock;
+
+  void show(uint64_t done, uint64_t total) {
+    // What is over at once needs no line.
+    if (!isTerminal || Clock::now() - start < std::chrono::seconds(1))
+      return;
+    int percent = 100 * done / total;
+    if (shown && percent == lastPercent)
+      return;
+    fprintf(stderr, "\rloading weights: %d %% of %s", percent,
+            formatBytes(total).c_str());
+    fflush(stderr);
+    shown = true;
+    lastPercent = percent;
+  }
+
+  bool isTerminal = isatty(STDERR_FILENO), shown = false;
+  Clock::time_point start = Clock::now();
+  int lastPercent = 0;
+};
+} // namespace
+
 ModelHandle ModelOptions::load() const {
+  LoadingLine line;
   nju_model_options options = {};
-  options.weights_path = weights.empty() ? nullptr : weights.c_str();
+  options.weights_path = weightsFile.empty() ? nullptr : weightsFile.c_str();
   options.verify_weights = verify;
+  options.weights_mode = weights == "load"  ? NJU_WEIGHTS_LOAD
+                         : weights == "map" ? NJU_WEIGHTS_MAP
+                                            : NJU_WEIGHTS_DEFAULT;
+  options.progress = LoadingLine::update;
+  options.progress_context = &line;
   nju_model *model;
-  check(nju_model_load(path.c_str(), &options, &model));
+  nju_status status = nju_model_load(path.c_str(), &options, &model);
+  if (status == NJU_CANCELLED)
+    checkInterrupt();
+  check(status);
   return ModelHandle(model);
 }
 

@@ -84,7 +84,8 @@ using SamplerHandle = std::unique_ptr<nju_sampler, Release>;
 /// The options that every command has.
 struct ModelOptions {
   std::string path;
-  std::string weights;
+  std::string weightsFile;
+  std::string weights; ///< "load", "map" or empty
   bool verify = false;
   int threads = 0;
 

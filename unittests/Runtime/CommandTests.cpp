@@ -32,6 +32,8 @@ struct Result {
 
 struct Command : testing::Test {
   void SetUp() override {
+    // The tests use two threads, wherever they run.
+    setenv("NJU_CORES", "2", 1);
     for (const char *name :
          {"fake.so", "fake-graph.so", "fake-cpu.so", "fake-slow.so"})
       folder.write(name, readFile(std::string(NJU_TEST_MODELS "/") + name));
@@ -183,6 +185,21 @@ TEST_F(Command, GeneratesTokens) {
                join(predictAll({3}, 1)) + "\n");
   expectOutput(
       {"generate", "fake.so", "--tokens", "3", "--max-new-tokens", "0"}, "\n");
+}
+
+TEST_F(Command, LoadsOrMapsTheWeights) {
+  for (const char *mode : {"map", "load"})
+    expectOutput({"generate", "fake.so", "--tokens", "3", "--max-new-tokens",
+                  "5", "--ignore-eos", "--weights", mode},
+                 join(predictAll({3}, 5)) + "\n");
+  folder.write("elsewhere", fake::makeWeightFile());
+  unlink(folder.get("fake.safetensors").c_str());
+  expectOutput({"generate", "fake.so", "--tokens", "3", "--max-new-tokens", "1",
+                "--weights=load", "--weights-file", "elsewhere"},
+               join(predictAll({3}, 1)) + "\n");
+  expectError({"info", "fake.so", "--weights", "elsewhere"},
+              "'elsewhere' is neither 'map' nor 'load' (a weight file is given "
+              "by --weights-file)");
 }
 
 TEST_F(Command, GeneratesText) {
@@ -678,6 +695,10 @@ TEST_F(Command, Benchmarks) {
   expectError({"bench", "fake.so", "--prefill", "0", "--decode", "0"},
               "nothing to measure");
   expectError({"bench", "fake.so", "--threads", "0"}, "--threads");
+  expectError(
+      {"bench", "fake.so", "--prefill", "1", "--decode", "1", "--threads", "3"},
+      "number of threads is 3, expected 1 to 2, the processors that "
+      "this process may use");
 }
 
 TEST_F(Command, BenchmarksSequencesAfterAContext) {

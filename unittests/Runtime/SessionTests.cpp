@@ -9,7 +9,9 @@
 #include "TestUtils.h"
 
 #include <algorithm>
+#include <cinttypes>
 #include <cstring>
+#include <sched.h>
 #include <thread>
 
 using namespace nju;
@@ -86,7 +88,9 @@ TEST_F(Session, TakesCompiledLimits) {
 }
 
 TEST_F(Session, TakesSmallerLimits) {
+  setenv("NJU_CORES", "2", 1);
   session = create({17, 1, 2});
+  unsetenv("NJU_CORES");
   nju_session_options limits = nju_session_limits(session.get());
   EXPECT_EQ(limits.max_tokens, 17);
   EXPECT_EQ(limits.max_sequences, 1);
@@ -104,7 +108,34 @@ TEST_F(Session, RefusesLimitsBeyondTheCompiledOnes) {
   EXPECT_FAILURE(tryCreate({0, 0, -1}), NJU_INVALID_ARGUMENT,
                  "number of threads is -1");
   EXPECT_FAILURE(tryCreate({0, 0, 5000}), NJU_INVALID_ARGUMENT,
-                 "number of threads is 5000");
+                 "number of threads is 5000, expected 1 to ");
+}
+
+TEST_F(Session, TakesThreadsForTheCoresThatItMayUse) {
+  setenv("NJU_CORES", "3", 1);
+  EXPECT_EQ(nju_session_limits(create({}).get()).num_threads, 3);
+  EXPECT_EQ(nju_session_limits(create({0, 0, 2}).get()).num_threads, 2);
+  EXPECT_FAILURE(tryCreate({0, 0, 4}), NJU_INVALID_ARGUMENT,
+                 "number of threads is 4, expected 1 to 3, the processors that "
+                 "this process may use (its affinity and control group count), "
+                 "or 0 for all of them");
+  for (const char *value : {"", "0", "-1", "2x", "1025"}) {
+    setenv("NJU_CORES", value, 1);
+    EXPECT_FAILURE(tryCreate({}), NJU_INVALID_ARGUMENT,
+                   "environment variable NJU_CORES is '" + std::string(value) +
+                       "', expected a whole number from 1 to 1024");
+  }
+  unsetenv("NJU_CORES");
+
+  cpu_set_t all, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+  EXPECT_EQ(nju_session_limits(create({}).get()).num_threads, 1);
+  EXPECT_FAILURE(tryCreate({0, 0, 2}), NJU_INVALID_ARGUMENT,
+                 "number of threads is 2, expected 1 to 1");
+  ASSERT_EQ(sched_setaffinity(0, sizeof(all), &all), 0);
 }
 
 TEST_F(Session, SaysHowMuchMemoryIsMissing) {
@@ -123,15 +154,31 @@ TEST_F(Session, SaysHowMuchMemoryIsMissing) {
                  "a session of model 'fake' with 3 sequences of 1073741824 "
                  "tokens needs 412316861440 bytes (412316860416 for the "
                  "cache, 1024 for scratch memory), ");
-  EXPECT_NE(std::string(nju_last_error_message()).find(" more than the "),
-            std::string::npos);
+  // What would fit is a whole number of blocks, and of sequences.
+  std::string message = nju_last_error_message();
+  uint64_t missing, available;
+  ASSERT_EQ(sscanf(message.c_str() + message.find("memory), "),
+                   "memory), %" SCNu64 " more than the %" SCNu64, &missing,
+                   &available),
+            2)
+      << message;
+  EXPECT_EQ(missing, 412316861440 - available);
+  std::string advice = "max_tokens of at most " +
+                       std::to_string((available - 1024) / 384 / 16 * 16);
+  if (uint64_t sequences = (available - 1024) / 137438953472)
+    advice += " or max_sequences of at most " + std::to_string(sequences);
+  EXPECT_NE(message.find(": " + advice + " would fit"), std::string::npos)
+      << message;
   EXPECT_FAILURE(
       createHuge("\"arena_bytes\":1024", "\"arena_bytes\":1000000000000000"),
       NJU_RESOURCE_EXHAUSTED, "1000000000000000 for scratch");
+  EXPECT_NE(std::string(nju_last_error_message())
+                .find("compile the model with a smaller --max-batch-tokens"),
+            std::string::npos);
   EXPECT_FAILURE(createHuge("\"max_tokens\":40,\"max_sequences\":3",
                             "\"max_tokens\":2000000000,"
                             "\"max_sequences\":1048576"),
-                 NJU_RESOURCE_EXHAUSTED, "lower max_tokens or max_sequences");
+                 NJU_RESOURCE_EXHAUSTED, "max_tokens of at most ");
 }
 
 TEST_F(Session, ContinuesASequence) {

@@ -15,14 +15,26 @@ using namespace nju::test;
 
 namespace {
 struct WeightFile : testing::Test {
-  /// Opens the fake model with these bytes as its weight file.
+  /// Opens the fake model with these bytes as its weight file, mapped and
+  /// loaded: both must come to the same.
   nju_status open(const std::string &bytes, bool verify = false) {
     std::string path = fake.folder.write("w.safetensors", bytes);
     nju_model_options options = {};
     options.weights_path = path.c_str();
     options.verify_weights = verify;
+    options.weights_mode = NJU_WEIGHTS_MAP;
+    nju_status mapped = tryOpen(options);
+    std::string message = mapped ? nju_last_error_message() : "";
+    options.weights_mode = NJU_WEIGHTS_LOAD;
+    nju_status loaded = tryOpen(options);
+    EXPECT_EQ(mapped, loaded);
+    EXPECT_EQ(message, loaded ? nju_last_error_message() : "");
+    return loaded;
+  }
+  nju_status tryOpen(const nju_model_options &options) {
     nju_model *model = nullptr;
     nju_status status = nju_model_open(&fake.descriptor, &options, &model);
+    EXPECT_EQ(model == nullptr, status != NJU_OK);
     nju_model_release(model);
     return status;
   }
@@ -101,6 +113,49 @@ TEST_F(WeightFile, SaysWhatIsWrongWithTheHeader) {
                  "has 256 bytes of data, model 'fake' expects 320");
   EXPECT_FAILURE(open(change("\"b\":{", "\"b\":5")), NJU_DATA_LOSS,
                  "is damaged");
+}
+
+TEST_F(WeightFile, GivesTheSameResultsMappedAndLoaded) {
+  for (nju_weights_mode mode :
+       {NJU_WEIGHTS_DEFAULT, NJU_WEIGHTS_MAP, NJU_WEIGHTS_LOAD}) {
+    nju_model_options options = {};
+    options.weights_path = fake.weights.c_str();
+    options.weights_mode = mode;
+    nju_model *model = nullptr;
+    ASSERT_OK(nju_model_open(&fake.descriptor, &options, &model));
+    ModelHandle owner(model);
+    nju_session *raw = nullptr;
+    ASSERT_OK(nju_session_create(model, nullptr, &raw));
+    SessionHandle session(raw);
+    int32_t tokens[] = {5, 9, 12}, row = 2;
+    nju_batch batch = {3, tokens, nullptr, nullptr, 1, &row};
+    std::vector<float> logits(fake::vocabulary);
+    ASSERT_OK(nju_session_step(raw, &batch, logits.data()));
+    EXPECT_EQ(logits, fake::makeLogits(fake::predict({5, 9, 12})));
+    EXPECT_EQ(nju_session_memory(raw).weights, 256u);
+  }
+}
+
+TEST_F(WeightFile, RefusesUnknownModes) {
+  nju_model_options options = {};
+  options.weights_path = fake.weights.c_str();
+  options.weights_mode = static_cast<nju_weights_mode>(3);
+  EXPECT_FAILURE(tryOpen(options), NJU_INVALID_ARGUMENT,
+                 "weights_mode is 3, expected a nju_weights_mode of 0 to 2");
+}
+
+TEST_F(WeightFile, LoadingCanBeCancelled) {
+  nju_model_options options = {};
+  options.weights_path = fake.weights.c_str();
+  options.weights_mode = NJU_WEIGHTS_LOAD;
+  options.progress = [](void *context, uint64_t done, uint64_t total) {
+    *static_cast<uint64_t *>(context) = total;
+    return int(done == total);
+  };
+  uint64_t total = 0;
+  options.progress_context = &total;
+  EXPECT_FAILURE(tryOpen(options), NJU_CANCELLED, "was cancelled");
+  EXPECT_EQ(total, good.size());
 }
 
 TEST_F(WeightFile, SurvivesTruncation) {

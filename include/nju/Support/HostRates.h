@@ -9,6 +9,10 @@
 #ifndef NJU_SUPPORT_HOSTRATES_H
 #define NJU_SUPPORT_HOSTRATES_H
 
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+
 namespace nju {
 
 /// The limits that floor times are computed from.
@@ -20,9 +24,36 @@ struct HostRates {
 
 /// Measures this machine with one thread a core, in about a second and with
 /// 512 MB of memory: the best of three passes of a read loop (one stream a
-/// thread, and two), and of
-/// register-only multiply-adds of the widest vectors that the CPU has.
+/// thread, and two), and of register-only multiply-adds of the widest vectors
+/// that the CPU has.
 HostRates measureHostRates();
+
+/// Memory to be read, in large pages where the system has them.
+class ReadMeter {
+public:
+  /// `threads` threads touch a part each: so many will read at most.
+  ReadMeter(size_t bytes, unsigned threads);
+
+  /// Bytes a second that `threads` threads read, each in `streams` (1, 2 or 4)
+  /// parts side by side: the best of three passes. 0 without memory.
+  double measure(unsigned threads, unsigned streams) const;
+
+private:
+  size_t bytes;
+  std::unique_ptr<void, decltype(&std::free)> memory;
+};
+
+/// What does arithmetic.
+enum class ComputeUnit {
+  FMA,     ///< f32 multiply-adds of the widest vectors
+  VNNI,    ///< int8 dot products of 512 bits
+  AMXInt8, ///< int8 products of tiles
+  AMXBF16, ///< bf16 products of tiles
+};
+
+/// Operations a second of `threads` threads (a multiply-add is two): the best
+/// of three passes. 0 if the CPU has no such unit.
+double measureComputeRate(ComputeUnit unit, unsigned threads);
 
 } // namespace nju
 

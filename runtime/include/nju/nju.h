@@ -61,6 +61,17 @@ NJU_EXPORT const char *nju_version(void);
 /// from any number of threads at once.
 typedef struct nju_model nju_model;
 
+/// Where the weights are while a model runs.
+typedef enum nju_weights_mode {
+  NJU_WEIGHTS_DEFAULT = 0, ///< NJU_WEIGHTS_MAP.
+  NJU_WEIGHTS_MAP,  ///< In the file, mapped: shared by processes, read when
+                    ///< first used, and dropped by the system when it needs
+                    ///< the memory.
+  NJU_WEIGHTS_LOAD, ///< In memory of this process, in large pages where the
+                    ///< system has them. NJU_RESOURCE_EXHAUSTED, saying how
+                    ///< much is missing, if they do not fit.
+} nju_weights_mode;
+
 /// How to load. Zero-initialise, then set what differs from the default.
 typedef struct nju_model_options {
   /// Weight file; NULL: the file that the model names, beside the model.
@@ -68,6 +79,11 @@ typedef struct nju_model_options {
   /// Nonzero: read the whole weight file once and compare its checksum with
   /// the compiled one. The default compares header, size and recorded hash.
   int verify_weights;
+  nju_weights_mode weights_mode;
+  /// NULL, or called while NJU_WEIGHTS_LOAD reads, by the calling thread, with
+  /// the bytes that are there and all bytes. Nonzero stops with NJU_CANCELLED.
+  int (*progress)(void *context, uint64_t done, uint64_t total);
+  void *progress_context;
 } nju_model_options;
 
 /// Loads `path` (a `.so` made by nju-compile) and maps its weights. `options`
@@ -106,8 +122,8 @@ NJU_EXPORT int64_t nju_model_vocabulary(const nju_model *model);
 /// Inputs that contradict each other in the graph: NJU_INVALID_ARGUMENT.
 /// `out_outputs` receives `num_outputs` new tensors, each freed by the caller
 /// through its `deleter`; on failure all of them are NULL. The tensors do not
-/// depend on the model and may outlive it. `num_threads` 0 means all cores.
-/// Thread-safe.
+/// depend on the model and may outlive it. `num_threads` 0 means all cores
+/// that the process may use. Thread-safe.
 NJU_EXPORT nju_status nju_model_run(const nju_model *model,
                                     const DLTensor *inputs, size_t num_inputs,
                                     int num_threads, size_t num_outputs,
@@ -125,14 +141,16 @@ typedef struct nju_session nju_session;
 typedef struct nju_session_options {
   int32_t max_tokens;    ///< Longest sequence, in tokens.
   int32_t max_sequences; ///< Number of sequences alive at once.
-  int32_t num_threads;   ///< Threads of a step; 0: all cores.
+  int32_t num_threads;   ///< Threads of a step; 0: all cores that the process
+                         ///< may use. More than these are refused.
 } nju_session_options;
 
 /// Creates a session; `options` may be NULL. Address space for the longest
 /// sequences is reserved here and nowhere else, its pages become real as
 /// sequences grow. Limits whose memory this machine does not have are refused
-/// with NJU_RESOURCE_EXHAUSTED, saying how much is asked and how much too much
-/// that is. The caller releases `*out_session` with nju_session_release.
+/// with NJU_RESOURCE_EXHAUSTED, saying how much is asked, how much too much
+/// that is, and which limits would fit. The caller releases `*out_session` with
+/// nju_session_release.
 NJU_EXPORT nju_status nju_session_create(const nju_model *model,
                                          const nju_session_options *options,
                                          nju_session **out_session);
