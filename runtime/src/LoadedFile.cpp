@@ -14,6 +14,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
@@ -109,7 +110,11 @@ bool ChunkReader::fill(uint64_t begin, uint64_t size) {
       continue;
     if (count <= 0) {
       error = count < 0 ? errno : 0;
-      end = std::min<uint64_t>(end, begin + got);
+      end = begin + got;
+      // Another reader may be the one that meets the end first.
+      struct stat info;
+      if (count == 0 && fstat(cached, &info) == 0)
+        end = std::min<uint64_t>(end, info.st_size);
       return false;
     }
     got += count;

@@ -117,7 +117,7 @@ TEST_F(Loading, SaysWhyReadingFails) {
   // A folder opens, but cannot be read.
   ASSERT_TRUE(std::filesystem::create_directory(path));
   LoadedFile folder;
-  EXPECT_FAILURE(load(folder), NJU_IO_ERROR, "at byte 0: Is a directory");
+  EXPECT_FAILURE(load(folder), NJU_IO_ERROR, ": Is a directory");
 }
 
 TEST_F(Loading, SaysHowMuchMemoryIsMissing) {
