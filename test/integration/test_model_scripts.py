@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Tests examples/stories260K/convert.py, bench/make-model and the story grammar."""
+"""Tests examples/stories260K/convert.py, bench/make-model, bench/compare and the story grammar."""
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -21,6 +22,7 @@ from ort_reference import LanguageModel
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CONVERT = REPOSITORY / "examples/stories260K/convert.py"
 MAKE_MODEL = REPOSITORY / "bench/make-model"
+COMPARE = REPOSITORY / "bench/compare"
 GRAMMAR = REPOSITORY / "examples/tiny-stories/grammar.py"
 SHARED = pathlib.Path(os.environ.get("NJU_SHARED", REPOSITORY.parent / "shared"))
 STORIES_260K = SHARED / "data/stories260K"
@@ -211,6 +213,89 @@ class MakeModelTest(FolderTest):
         result = run(MAKE_MODEL, "--shape", "tiny", "-o", self.folder / "file")
         self.assertEqual(result.returncode, 1)
         self.assertRegex(result.stderr, r"^error: cannot write to '.*file': file exists$")
+
+
+class CompareTest(FolderTest):
+    """With programs that print what a measurement would."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        roofs = {"threads": 1, "read_bytes_per_second": 100.0, "f32_flops_per_second": 1000.0,
+                 "read_streams_bytes_per_second": 110.0, "int8_vnni_ops_per_second": None,
+                 "int8_amx_ops_per_second": None, "bf16_amx_flops_per_second": None}
+        # 8 sequences decode 6.4 times as fast as one.
+        bench = """import json, sys
+a = sys.argv
+n = lambda o, d: int(a[a.index(o) + 1]) if o in a else d
+s = n("--sequences", 1)
+print(json.dumps({"context_tokens": n("--context", 0), "prefill_tokens": n("--prefill", 0),
+    "decode_tokens": n("--decode", 0), "bytes_per_token": 9, "flops_per_token": 40,
+    "memory": {"cache": 0}, "prefill_tokens_per_second": 20.0, "decode_steps_per_second":
+    10.0 if s == 1 else 8.0, "decode_tokens_per_second": 10.0 if s == 1 else 64.0}))"""
+        peer = """import json, sys
+print("converting")
+print(json.dumps({"peer": "p " + sys.argv[3], "threads": 1, "prefill512_tokens_per_s": 10,
+    "decode_tokens_per_s": 8, "bytes_per_token": 10}))"""
+        self.write("bin/bench-roofs", f"import json; print(json.dumps({roofs!r}))")
+        self.write("bin/nju-run", bench)
+        for script in ("llama_cpp_bench.py", "ort_genai.py", "openvino_bench.py"):
+            self.write(f"peers/{script}", peer)
+        self.write("model.so", "")
+
+    def write(self, name: str, program: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!{sys.executable}\n{program}\n")
+        path.chmod(0o755)
+
+    def compare(self, *options) -> subprocess.CompletedProcess:
+        return run(COMPARE, self.folder / "model.so", "--bin", self.folder / "bin", "--threads",
+                   "1", "-o", self.folder / "result", *options)
+
+    def peers(self) -> tuple:
+        return ("--peers", self.folder / "peers", "--checkpoint", self.folder)
+
+    def test_compares(self) -> None:
+        result = self.compare("--rounds", "2", *self.peers())
+        self.assertEqual(result.returncode, 0, result.stderr)
+        data = json.loads((self.folder / "result.json").read_text())
+        self.assertEqual(len(data["samples"]), 2 * (5 + 3 * 2))
+        first, second = ([s["who"] for s in data["samples"] if s["round"] == i] for i in (0, 1))
+        self.assertEqual((first[0], second[0]), ("nju", "llama"))
+        table = result.stdout
+        self.assertEqual(table, (self.folder / "result.md").read_text())
+        for line in ("| decode | 1 | NJU | 10.00 | 10.00 to 10.00 | 0.90 |  | 2 |",
+                     "| decode | 1 | llama.cpp f16 | 8.00 | 8.00 to 8.00 | 0.80 | 1.25 | 2 |",
+                     "| prefill 512 | 1 | NJU | 20.00 | 20.00 to 20.00 | 0.80 |  | 2 |",
+                     "| decode | 1 | the limit | 0.95 | 0.90 | missed |",
+                     "| prefill 512 | 1 | ONNX Runtime GenAI fp32 | 1.10 | 2.00 | reached |",
+                     "| 8 sequences at once | 1 | decode | 6.00 | 6.40 | reached |"):
+            self.assertIn(line, table)
+
+    def test_adds_to_what_is_there(self) -> None:
+        for number in (1, 2):
+            result = self.compare("--rounds", "1", "--rows", "decode")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn(f"| 0.90 |  | {number} |", result.stdout)
+
+    def test_runs_under_a_command(self) -> None:
+        result = self.compare("--rounds", "1", "--rows", "decode", "--wrap",
+                              f"sh -c 'echo x >> {self.folder}/count; exec \"$@\"' -")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual((self.folder / "count").read_text().count("x"), 3)
+
+    def test_says_what_is_wrong(self) -> None:
+        self.write("bin/nju-run", "import sys; sys.exit('nju-run: error: no such model')")
+        result = self.compare()
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("failed with exit code 1: nju-run: error: no such model", result.stderr)
+        (self.folder / "model.so").unlink()
+        self.assertIn("error: there is no model '", self.compare().stderr)
+        for options, message in ((("--rows", "x"), "'x' is none of decode, prefill512"),
+                                 (("--rounds", "0"), "'0' is not a whole number of at least 1"),
+                                 (("--python", "x=y"), "'x=y' is not of the form NAME=PATH"),
+                                 (("--peers", "x"), "--peers needs --checkpoint")):
+            self.assertIn(message, self.compare(*options).stderr)
 
 
 class PythonTest(FolderTest):
