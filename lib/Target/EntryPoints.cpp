@@ -164,21 +164,53 @@ static bool isStepType(FunctionType type) {
          llvm::equal(type.getInputs(), expected);
 }
 
+/// Calls `@step` as worker `worker` of `workers`, with the fields of `args`.
+static void callStep(EntryBuilder &k, FunctionType type, Value args,
+                     Value worker, Value workers) {
+  auto integer = [&](size_t offset) { return k.load(k.i64, args, offset); };
+  auto pointer = [&](size_t offset) { return k.load(k.pointer, args, offset); };
+  SmallVector<Value> arguments = {worker, workers};
+#define FIELD(name) offsetof(nju_abi_step_args, name)
+  Value tokens = integer(FIELD(num_tokens)), rows = integer(FIELD(num_rows));
+  k.appendMemRef(arguments, pointer(FIELD(tokens)), {tokens});
+  k.appendMemRef(arguments, pointer(FIELD(positions)), {tokens});
+  k.appendMemRef(arguments, pointer(FIELD(sequences)), {tokens});
+  k.appendMemRef(arguments, pointer(FIELD(rows)), {rows});
+  int64_t vocabulary = cast<MemRefType>(type.getInput(6)).getDimSize(1);
+  k.appendMemRef(arguments, pointer(FIELD(logits)),
+                 {rows, k.constant(vocabulary)});
+  Value sequences = integer(FIELD(max_sequences));
+  Value cacheTokens = integer(FIELD(cache_tokens));
+  Value cacheBytes = k.mul(k.mul(sequences, cacheTokens),
+                           k.constant(4 * cacheElements(k.module)));
+  k.appendMemRef(arguments, pointer(FIELD(weights)),
+                 {k.constant(nju::getWeightFileBytes(k.module))});
+  k.appendMemRef(arguments, pointer(FIELD(cache)), {cacheBytes});
+  k.appendMemRef(arguments, pointer(FIELD(arena)),
+                 {k.constant(moduleBytes(k.module, "nju.arena_bytes"))});
+  arguments.append({sequences, cacheTokens});
+#undef FIELD
+  k.call("step", Type(), arguments);
+}
+
 /// int32_t nju_step_entry(const nju_abi_step_args *): runs `@step` on every
-/// thread of a team.
+/// thread of a team. One thread needs no team, for which OpenMP would allocate.
 static void addStepEntry(ModuleOp module, FunctionType type) {
   EntryBuilder k(module, module.getLoc());
   k.declare("omp_get_thread_num", k.i32, {});
   k.declare("omp_get_num_threads", k.i32, {});
   LLVM::LLVMFuncOp function = k.createFunction(nju::kStepEntry);
   Value args = function.getArgument(0);
-  auto integer = [&](size_t offset) { return k.load(k.i64, args, offset); };
-  auto pointer = [&](size_t offset) { return k.load(k.pointer, args, offset); };
-#define FIELD(name) offsetof(nju_abi_step_args, name)
-  Value threads =
-      LLVM::TruncOp::create(k.b, k.loc, k.i32, integer(FIELD(num_threads)));
+  Value threads = k.load(k.i64, args, offsetof(nju_abi_step_args, num_threads));
+  Value isAlone = LLVM::ICmpOp::create(k.b, k.loc, LLVM::ICmpPredicate::eq,
+                                       threads, k.constant(1));
+  Block *alone = k.b.createBlock(&function.getBody());
+  callStep(k, type, args, k.constant(0), k.constant(1));
+  k.returnCode(0);
+
+  Block *team = k.b.createBlock(&function.getBody());
   omp::ParallelOperands clauses;
-  clauses.numThreads = threads;
+  clauses.numThreads = LLVM::TruncOp::create(k.b, k.loc, k.i32, threads);
   auto parallel = omp::ParallelOp::create(k.b, k.loc, clauses);
   {
     OpBuilder::InsertionGuard guard(k.b);
@@ -186,31 +218,14 @@ static void addStepEntry(ModuleOp module, FunctionType type) {
     auto number = [&](StringRef name) -> Value {
       return LLVM::SExtOp::create(k.b, k.loc, k.i64, k.call(name, k.i32, {}));
     };
-    SmallVector<Value> arguments = {number("omp_get_thread_num"),
-                                    number("omp_get_num_threads")};
-    Value tokens = integer(FIELD(num_tokens)), rows = integer(FIELD(num_rows));
-    k.appendMemRef(arguments, pointer(FIELD(tokens)), {tokens});
-    k.appendMemRef(arguments, pointer(FIELD(positions)), {tokens});
-    k.appendMemRef(arguments, pointer(FIELD(sequences)), {tokens});
-    k.appendMemRef(arguments, pointer(FIELD(rows)), {rows});
-    int64_t vocabulary = cast<MemRefType>(type.getInput(6)).getDimSize(1);
-    k.appendMemRef(arguments, pointer(FIELD(logits)),
-                   {rows, k.constant(vocabulary)});
-    Value sequences = integer(FIELD(max_sequences));
-    Value cacheTokens = integer(FIELD(cache_tokens));
-    Value cacheBytes = k.mul(k.mul(sequences, cacheTokens),
-                             k.constant(4 * cacheElements(module)));
-    k.appendMemRef(arguments, pointer(FIELD(weights)),
-                   {k.constant(nju::getWeightFileBytes(module))});
-    k.appendMemRef(arguments, pointer(FIELD(cache)), {cacheBytes});
-    k.appendMemRef(arguments, pointer(FIELD(arena)),
-                   {k.constant(moduleBytes(module, "nju.arena_bytes"))});
-    arguments.append({sequences, cacheTokens});
-    k.call("step", Type(), arguments);
+    Value worker = number("omp_get_thread_num");
+    callStep(k, type, args, worker, number("omp_get_num_threads"));
     omp::TerminatorOp::create(k.b, k.loc);
   }
-#undef FIELD
   k.returnCode(0);
+
+  k.b.setInsertionPointToEnd(&function.front());
+  LLVM::CondBrOp::create(k.b, k.loc, isAlone, alone, team);
 }
 
 /// The sizes of `tensor` (a nju_abi_tensor): constants where the type knows.
