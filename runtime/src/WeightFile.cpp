@@ -201,6 +201,25 @@ nju_status WeightFile::load(const std::string &path,
   return NJU_OK;
 }
 
+/// Brings the weights to where `options` want them.
+nju_status WeightFile::place(const std::string &path,
+                             const nju_model_options &options) {
+  // Without a wish, they take at most half of the memory that is left.
+  bool fits = dataSize < getAvailableMemory() / 2;
+  if (options.weights_mode == NJU_WEIGHTS_LOAD)
+    return load(path, options);
+  if (options.weights_mode == NJU_WEIGHTS_DEFAULT && fits) {
+    nju_status status = load(path, options);
+    if (status != NJU_RESOURCE_EXHAUSTED)
+      return status;
+  }
+  // Start reading ahead, unless that would push out what is in use.
+  if (fits)
+    madvise(const_cast<uint8_t *>(file.getData()), file.getSize(),
+            MADV_WILLNEED);
+  return NJU_OK;
+}
+
 nju_status WeightFile::verify(const std::string &path,
                               const Signature &signature) const {
   Checksum checksum;
@@ -227,13 +246,7 @@ nju_status WeightFile::open(const std::string &path, const Signature &signature,
     return status;
   if (nju_status status = checkHeader(path, signature, hash))
     return status;
-  if (options.weights_mode == NJU_WEIGHTS_LOAD) {
-    if (nju_status status = load(path, options))
-      return status;
-  } else if (dataSize < getAvailableMemory() / 2) {
-    // Start reading ahead, unless that would push out what is in use.
-    madvise(const_cast<uint8_t *>(file.getData()), file.getSize(),
-            MADV_WILLNEED);
-  }
+  if (nju_status status = place(path, options))
+    return status;
   return options.verify_weights ? verify(path, signature) : NJU_OK;
 }

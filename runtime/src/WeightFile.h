@@ -34,6 +34,7 @@ private:
   nju_status checkHeader(const std::string &path, const Signature &signature,
                          const std::string &hash) const;
   nju_status load(const std::string &path, const nju_model_options &options);
+  nju_status place(const std::string &path, const nju_model_options &options);
   nju_status verify(const std::string &path, const Signature &signature) const;
 
   MappedFile file;

@@ -23,6 +23,7 @@ struct ChatOptions {
   std::string tokenizer;
   std::string format;
   std::string system;
+  int maxTokens = 0; ///< 0: as many as the model was compiled for
 };
 
 /// A conversation: every turn continues the sequence.
@@ -61,7 +62,7 @@ Conversation::Conversation(const ChatOptions &options, const nju_model *model,
                            const Tokenizer &tokenizer,
                            const ChatTemplate &format)
     : options(options), model(model), tokenizer(tokenizer), format(format),
-      session(options.model.createSession(model)),
+      session(options.model.createSession(model, options.maxTokens)),
       generator(model, session.get(), options.generation),
       printer(tokenizer, getStops(format)) {
   std::vector<int32_t> endTokens = tokenizer.getEndTokens();
@@ -98,6 +99,9 @@ void Conversation::answer(const std::string &user) {
     turn = makeTurn(user);
   }
   requireFit(model, turn.size(), "the turn");
+  if (turn.size() > size_t(getMaxTokens()))
+    throw Failure("the turn has " + std::to_string(turn.size()) +
+                  " tokens, --max-tokens is " + std::to_string(getMaxTokens()));
   printer.restart();
   printer.addPrompt(turn, false);
   Generator::End end =
@@ -158,6 +162,12 @@ void nju::run::addChatCommand(CLI::App &app, Work &work) {
                    "(default: by the tokenizer's special tokens, else plain)")
       ->type_name("NAME")
       ->check(CLI::IsMember({"plain", "chatml", "llama-2", "llama-3"}));
+  command
+      ->add_option("--max-tokens", options->maxTokens,
+                   "longest conversation, which decides the memory for it "
+                   "(default: as the model was compiled)")
+      ->type_name("N")
+      ->check(wholeNumber(1));
   command->add_option("--system", options->system, "instructions to the model")
       ->type_name("TEXT");
   command

@@ -109,6 +109,8 @@ void nju::run::addInfoCommand(CLI::App &app, Work &work) {
   CLI::App *command =
       app.add_subcommand("info", "print what a model is and needs");
   auto options = std::make_shared<InfoOptions>();
+  // Nothing is computed with them.
+  options->model.weights = "map";
   options->model.add(*command);
   command->add_flag("--json", options->json,
                     "print the signature as JSON (docs/abi.md)");

@@ -428,6 +428,12 @@ TEST_F(Command, ChatsInOneGrowingSequence) {
   EXPECT_EQ(result.out, decode(first) + "\n" +
                             decode(predictAll(ask("User: c\nAssistant:"), 3)) +
                             "\n" + decode(first) + "\n");
+  // A smaller conversation than the model was compiled for.
+  input = folder.write("questions", "ab\n");
+  expectError({"chat", "fake.so", "--template", "plain", "--max-tokens", "10"},
+              "the turn has 19 tokens, --max-tokens is 10");
+  expectError({"chat", "fake.so", "--max-tokens", "0"},
+              "'0' is not a whole number of at least 1");
 }
 
 TEST_F(Command, RemembersTheConversation) {

@@ -136,6 +136,33 @@ TEST_F(WeightFile, GivesTheSameResultsMappedAndLoaded) {
   }
 }
 
+TEST_F(WeightFile, MapsByDefaultWhatDoesNotFitIntoMemory) {
+  // 4 TB on paper; nothing of it is written.
+  const std::string size = "4398046511104";
+  std::string bytes =
+      replaced(good,
+               R"("a":{"dtype":"F32","shape":[2,8],"data_offsets":[0,64]},)"
+               R"("b":{"dtype":"BF16","shape":[96],"data_offsets":[64,256]}})",
+               R"("a":{"dtype":"U8","shape":[4398046511104],)"
+               R"("data_offsets":[0,4398046511104]}})" +
+                   std::string(38, ' '));
+  ASSERT_EQ(bytes.size(), good.size());
+  size_t headerEnd = good.size() - 256;
+  std::string path = fake.folder.write("huge.safetensors", bytes);
+  ASSERT_EQ(truncate(path.c_str(), off_t(headerEnd) + (off_t(1) << 42)), 0);
+  std::string signature =
+      replaced(fake.signature, "\"bytes\":256", "\"bytes\":" + size);
+  nju_abi_descriptor descriptor = fake::makeDescriptor(signature);
+  nju_model_options options = {};
+  options.weights_path = path.c_str();
+  nju_model *model = nullptr;
+  EXPECT_OK(nju_model_open(&descriptor, &options, &model));
+  nju_model_release(model);
+  options.weights_mode = NJU_WEIGHTS_LOAD;
+  EXPECT_FAILURE(nju_model_open(&descriptor, &options, &model),
+                 NJU_RESOURCE_EXHAUSTED, "map it instead");
+}
+
 TEST_F(WeightFile, RefusesUnknownModes) {
   nju_model_options options = {};
   options.weights_path = fake.weights.c_str();

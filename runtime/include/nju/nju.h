@@ -56,20 +56,21 @@ NJU_EXPORT const char *nju_version(void);
 // Models
 //===----------------------------------------------------------------------===//
 
-/// A loaded model: the shared library and its mapped weight file. Immutable
+/// A loaded model: the shared library and its weights. Immutable
 /// after loading; every function that takes a `const nju_model *` may be called
 /// from any number of threads at once.
 typedef struct nju_model nju_model;
 
 /// Where the weights are while a model runs.
 typedef enum nju_weights_mode {
-  NJU_WEIGHTS_DEFAULT = 0, ///< NJU_WEIGHTS_MAP.
-  NJU_WEIGHTS_MAP,  ///< In the file, mapped: shared by processes, read when
-                    ///< first used, and dropped by the system when it needs
-                    ///< the memory.
+  NJU_WEIGHTS_DEFAULT = 0, ///< Loaded if they take less than half of the
+                           ///< memory that is available, else mapped.
+  NJU_WEIGHTS_MAP,  ///< In the file, mapped: shared by processes, there at
+                    ///< once if the file was read before, and dropped by the
+                    ///< system when it needs the memory.
   NJU_WEIGHTS_LOAD, ///< In memory of this process, in large pages where the
-                    ///< system has them. NJU_RESOURCE_EXHAUSTED, saying how
-                    ///< much is missing, if they do not fit.
+                    ///< system has them: steps are faster. If they do not fit:
+                    ///< NJU_RESOURCE_EXHAUSTED, saying how much is missing.
 } nju_weights_mode;
 
 /// How to load. Zero-initialise, then set what differs from the default.
@@ -80,13 +81,13 @@ typedef struct nju_model_options {
   /// the compiled one. The default compares header, size and recorded hash.
   int verify_weights;
   nju_weights_mode weights_mode;
-  /// NULL, or called while NJU_WEIGHTS_LOAD reads, by the calling thread, with
+  /// NULL, or called while weights are loaded, by the calling thread, with
   /// the bytes that are there and all bytes. Nonzero stops with NJU_CANCELLED.
   int (*progress)(void *context, uint64_t done, uint64_t total);
   void *progress_context;
 } nju_model_options;
 
-/// Loads `path` (a `.so` made by nju-compile) and maps its weights. `options`
+/// Loads `path` (a `.so` made by nju-compile) and its weights. `options`
 /// may be NULL. Refuses with NJU_INCOMPATIBLE, naming both sides, what does not
 /// fit this runtime's ABI, this machine's CPU or the weight file.
 /// The caller releases `*out_model` with nju_model_release.
