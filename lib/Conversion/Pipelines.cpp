@@ -21,22 +21,24 @@ static void addCleanup(OpPassManager &pm) {
   pm.addPass(createCSEPass());
 }
 
-void nju::buildLoweringPipeline(OpPassManager &pm,
-                                const LoweringOptions &options) {
+void nju::buildLinalgPipeline(OpPassManager &pm) {
   pm.addPass(createConvertNJUToLinalg());
   addCleanup(pm);
   pm.addPass(createFuseElementwise());
   addCleanup(pm);
-  if (options.stopAfterLinalg)
-    return;
+}
 
+void nju::buildBufferizationPipeline(OpPassManager &pm) {
   pm.addPass(createBufferize());
   // Loops that carry a buffer give back the same one: results need no copy.
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createFinalizeSignature());
   addCleanup(pm);
+}
+
+void nju::buildKernelPipeline(OpPassManager &pm, StringRef target) {
   ExpandLibraryOpsOptions expand;
-  expand.target = options.target;
+  expand.target = target.str();
   pm.addPass(createExpandLibraryOps(expand));
   pm.addPass(memref::createResolveShapedTypeResultDimsPass());
   pm.addPass(createLowerAffinePass());
@@ -49,6 +51,15 @@ void nju::buildLoweringPipeline(OpPassManager &pm,
   pm.addPass(createVerifyNoAlloc());
   pm.addPass(createLowerLaunches());
   addCleanup(pm);
+}
+
+void nju::buildLoweringPipeline(OpPassManager &pm,
+                                const LoweringOptions &options) {
+  buildLinalgPipeline(pm);
+  if (options.stopAfterLinalg)
+    return;
+  buildBufferizationPipeline(pm);
+  buildKernelPipeline(pm, options.target);
 }
 
 namespace {

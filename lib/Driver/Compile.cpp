@@ -11,6 +11,7 @@
 #include "Report.h"
 #include "StagedOutputs.h"
 #include "Tokenizer.h"
+#include "Variants.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "nju/Codegen/CPU/CPUTarget.h"
@@ -66,11 +67,14 @@ private:
   const CompileOptions &options;
   MLIRContext &context;
   Progress progress;
-  std::optional<CPUTarget> target;
+  std::vector<CPUTarget> targets;
   OwningOpRef<ModuleOp> module;
+  std::vector<LoweredVariant> variants;
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> code;
   FailureOr<ModelSignature> signature = failure();
   ModelCosts costs;
-  LoweredCosts lowered;
+  LinkOptions linking;
   StagedOutputs outputs;
 };
 
@@ -122,10 +126,16 @@ LogicalResult Compilation::checkOptions() {
   if (options.output != "-")
     if (llvm::Error failed = outputs.check(suffixes))
       return fail(std::move(failed));
-  llvm::Expected<CPUTarget> found = CPUTarget::get(options.target);
+  auto found = CPUTarget::getVariants(options.target);
   if (!found)
     return fail(found.takeError());
-  target = *found;
+  targets = std::move(*found);
+  linking.embedRuntime = options.linkStatic;
+  linking.triple = targets.front().getTriple().str();
+  linking.sysroot = options.sysroot;
+  if (options.emit == EmitKind::So)
+    if (llvm::Error failed = checkLinking(linking))
+      return fail(std::move(failed));
   return success();
 }
 
@@ -159,18 +169,25 @@ LogicalResult Compilation::recognize() {
   return success(succeeded(signature));
 }
 
+/// One module, of which then each variant makes its own.
 LogicalResult Compilation::lower() {
   progress.begin("lower to loops");
-  LoweringOptions lowering;
-  lowering.target = options.target;
-  lowering.stopAfterLinalg = options.emit == EmitKind::Linalg;
-  if (failed(runPasses([&](OpPassManager &manager) {
-        buildLoweringPipeline(manager, lowering);
-      })))
+  if (failed(runPasses(buildLinalgPipeline)))
     return failure();
-  lowered = readLoweredCosts(*module);
+  if (options.emit == EmitKind::Linalg)
+    return success();
+  if (failed(runPasses(buildBufferizationPipeline)))
+    return failure();
+  auto lowered = lowerVariants(*module, targets);
+  if (failed(lowered))
+    return failure();
+  variants = std::move(*lowered);
+  variants.front().costs.processors = listProcessors(variants);
+  // Pages that a variant does not use never become real.
   if (signature->lm)
-    signature->lm->arenaBytes = lowered.arenaBytes;
+    for (const LoweredVariant &variant : variants)
+      signature->lm->arenaBytes =
+          std::max(signature->lm->arenaBytes, variant.costs.arenaBytes);
   return success();
 }
 
@@ -193,16 +210,11 @@ LogicalResult Compilation::emitText() {
   return written ? fail(std::move(written)) : success();
 }
 
-/// LLVM IR, assembly or an object file.
+/// LLVM IR, assembly or an object file of all variants.
 LogicalResult Compilation::emitMachineCode(CodeKind kind, StringRef path) {
-  llvm::LLVMContext llvmContext;
-  std::unique_ptr<llvm::Module> code =
-      translateToLLVMIR(*module, llvmContext, *target);
-  if (!code)
-    return failure();
   llvm::SmallVector<char> bytes;
   llvm::raw_svector_ostream os(bytes);
-  if (llvm::Error failed = emitCode(*code, *target, kind, os))
+  if (llvm::Error failed = emitCode(*code, targets.front(), kind, os))
     return fail(std::move(failed));
   StringRef text(bytes.data(), bytes.size());
   if (path == "-") {
@@ -213,13 +225,18 @@ LogicalResult Compilation::emitMachineCode(CodeKind kind, StringRef path) {
   return written ? fail(std::move(written)) : success();
 }
 
-/// The LLVM dialect, with entry point and descriptor.
+/// LLVM IR, with entry points and descriptor.
 LogicalResult Compilation::toLLVM() {
-  progress.begin("generate code for " + target->getCPU().str());
-  if (failed(lowerToLLVM(*module)))
-    return failure();
-  return addDescriptor(*module, signature->toJSON(*target),
-                       toIdentifier(signature->name));
+  progress.begin("generate code for " + listProcessors(variants));
+  StringRef targetName = targets.size() > 1 ? StringRef(options.target)
+                                            : targets[0].getVariantName();
+  std::vector<CPUTarget> kept;
+  for (const LoweredVariant &variant : variants)
+    kept.push_back(variant.target);
+  code =
+      translateVariants(variants, llvmContext,
+                        signature->toJSON(targetName, kept), signature->name);
+  return success(code != nullptr);
 }
 
 /// Weights first: the signature holds their checksum.
@@ -246,8 +263,6 @@ LogicalResult Compilation::link() {
   if (failed(emitMachineCode(CodeKind::Object, object->getPath())))
     return failure();
   progress.begin("link");
-  LinkOptions linking;
-  linking.embedRuntime = options.linkStatic;
   if (llvm::Error failed = linkSharedLibrary(
           object->getPath(), outputs.add(".so"), signature->name, linking))
     return fail(std::move(failed));
@@ -311,7 +326,7 @@ LogicalResult Compilation::run() {
 LogicalResult Compilation::finish(LogicalResult result) {
   progress.finish();
   if (succeeded(result) && options.report)
-    printReport(costs, lowered,
+    printReport(costs, variants.empty() ? LoweredCosts() : variants[0].costs,
                 options.output == "-" ? llvm::errs() : llvm::outs());
   return result;
 }

@@ -216,6 +216,8 @@ void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
   }
   structure << "\n";
   printMemory(lines, costs, lowered);
+  if (!lowered.processors.empty())
+    lines.line("code for") << lowered.processors << "\n";
   lines.line("launches") << lowered.launches << " of " << lowered.kernels
                          << " kernels\n";
   if (!costs.languageModel)

@@ -42,6 +42,7 @@ struct LoweredCosts {
   int64_t kernels = 0;       ///< Different kernels.
   int64_t barriers = 0;      ///< Waits of a step that has one token.
   int64_t batchBarriers = 0; ///< Further ones if it has several.
+  std::string processors;    ///< What there is code for, the numbers' first.
 };
 
 /// Reads the attributes and launches of a lowered module.

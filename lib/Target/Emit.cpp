@@ -17,32 +17,37 @@
 
 using namespace llvm;
 
-static constexpr StringLiteral kTriple = "x86_64-unknown-linux-gnu";
-
 static std::unique_ptr<TargetMachine>
 createTargetMachine(const nju::CPUTarget &target) {
   LLVMInitializeX86TargetInfo();
   LLVMInitializeX86Target();
   LLVMInitializeX86TargetMC();
   LLVMInitializeX86AsmPrinter();
-  Triple triple(kTriple);
+  LLVMInitializeAArch64TargetInfo();
+  LLVMInitializeAArch64Target();
+  LLVMInitializeAArch64TargetMC();
+  LLVMInitializeAArch64AsmPrinter();
+  Triple triple(target.getTriple());
   std::string error;
   const Target *llvmTarget = TargetRegistry::lookupTarget(triple, error);
   if (!llvmTarget)
     return nullptr;
   return std::unique_ptr<TargetMachine>(llvmTarget->createTargetMachine(
-      triple, target.getCPU(), target.getFeatures(), TargetOptions(),
+      triple, target.getBaseCPU(), target.getFeatures(), TargetOptions(),
       Reloc::PIC_, std::nullopt, CodeGenOptLevel::Aggressive));
 }
 
-/// What MLIR's translation does not say about the functions it makes.
+/// What MLIR's translation does not say about the functions it makes. Code of
+/// several processors may come to lie in one module: each function says which
+/// it is for.
 static void setAttributes(Module &module, const nju::CPUTarget &target) {
   for (Function &function : module) {
     // No C++ exceptions pass through here.
     function.addFnAttr(Attribute::NoUnwind);
     if (function.isDeclaration())
       continue;
-    function.addFnAttr("target-cpu", target.getCPU());
+    function.addFnAttr("target-cpu", target.getBaseCPU());
+    function.addFnAttr("tune-cpu", target.getCPU());
     function.addFnAttr("target-features", target.getFeatures());
     function.addFnAttr("no-trapping-math", "true");
     // Processors that LLVM prefers 256 bits for keep our 512-bit vectors.
@@ -74,7 +79,8 @@ std::unique_ptr<Module> nju::translateToLLVMIR(mlir::ModuleOp module,
                                                const CPUTarget &target) {
   std::unique_ptr<TargetMachine> machine = createTargetMachine(target);
   if (!machine) {
-    module.emitError() << "this LLVM has no code generator for " << kTriple;
+    module.emitError() << "this LLVM has no code generator for "
+                       << target.getTriple();
     return nullptr;
   }
   // Weights have no place in LLVM IR; the caller still needs them.
@@ -85,7 +91,7 @@ std::unique_ptr<Module> nju::translateToLLVMIR(mlir::ModuleOp module,
       mlir::translateModuleToLLVMIR(*code, context, "nju_model");
   if (!result)
     return nullptr;
-  result->setTargetTriple(Triple(kTriple));
+  result->setTargetTriple(Triple(target.getTriple()));
   result->setDataLayout(machine->createDataLayout());
   setAttributes(*result, target);
   optimize(*result, *machine);
@@ -100,13 +106,14 @@ Error nju::emitCode(Module &module, const CPUTarget &target, CodeKind kind,
   }
   std::unique_ptr<TargetMachine> machine = createTargetMachine(target);
   if (!machine)
-    return createStringError("this LLVM has no code generator for " + kTriple);
+    return createStringError("this LLVM has no code generator for " +
+                             target.getTriple());
   legacy::PassManager passes;
   auto type = kind == CodeKind::Assembly ? CodeGenFileType::AssemblyFile
                                          : CodeGenFileType::ObjectFile;
   if (machine->addPassesToEmitFile(passes, out, nullptr, type))
     return createStringError("this LLVM cannot write object files for " +
-                             kTriple);
+                             target.getTriple());
   passes.run(module);
   return Error::success();
 }

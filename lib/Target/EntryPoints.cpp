@@ -364,55 +364,5 @@ LogicalResult nju::addEntry(ModuleOp module, const EntryFunction &entry) {
     addStepEntry(module, entry.type);
   else
     addRunEntry(module, entry);
-  module.lookupSymbol<LLVM::LLVMFuncOp>(isStep ? kStepEntry : kRunEntry)
-      .setLinkage(LLVM::Linkage::Internal);
-  return success();
-}
-
-LogicalResult nju::addDescriptor(ModuleOp module, StringRef signature,
-                                 StringRef stem) {
-  bool isStep = module.lookupSymbol(kStepEntry);
-  if (!isStep && !module.lookupSymbol(kRunEntry))
-    return module.emitError() << "has no lowered function 'step' or 'main'";
-  EntryBuilder k(module, module.getLoc());
-  LLVM::GlobalOp text = k.addText("nju_model_signature", signature);
-  auto magicType = LLVM::LLVMArrayType::get(k.b.getI8Type(), 8);
-  auto type = LLVM::LLVMStructType::getLiteral(
-      module.getContext(),
-      {magicType, k.i32, k.i32, k.i64, k.pointer, k.pointer, k.pointer});
-  auto global = LLVM::GlobalOp::create(k.b, k.loc, type, /*isConstant=*/true,
-                                       LLVM::Linkage::External,
-                                       NJU_ABI_DESCRIPTOR_SYMBOL, Attribute());
-  k.b.createBlock(&global.getInitializerRegion());
-  auto constant = [&](Type type, Attribute value) -> Value {
-    return LLVM::ConstantOp::create(k.b, k.loc, type, value);
-  };
-  auto function = [&](bool present, StringRef name) -> Value {
-    if (!present)
-      return LLVM::ZeroOp::create(k.b, k.loc, k.pointer);
-    return LLVM::AddressOfOp::create(k.b, k.loc, k.pointer, name);
-  };
-  Value fields[] = {
-      constant(magicType, k.b.getStringAttr(NJU_ABI_MAGIC)),
-      constant(k.i32, k.b.getI32IntegerAttr(NJU_ABI_VERSION)),
-      constant(k.i32, k.b.getI32IntegerAttr(sizeof(nju_abi_descriptor))),
-      k.constant(signature.size()),
-      LLVM::AddressOfOp::create(k.b, k.loc, text),
-      function(isStep, kStepEntry),
-      function(!isStep, kRunEntry)};
-  Value value = LLVM::UndefOp::create(k.b, k.loc, type);
-  for (auto [i, field] : llvm::enumerate(fields))
-    value = LLVM::InsertValueOp::create(k.b, k.loc, value, field,
-                                        ArrayRef<int64_t>{int64_t(i)});
-  LLVM::ReturnOp::create(k.b, k.loc, value);
-
-  k.b.setInsertionPointToEnd(module.getBody());
-  auto alias = LLVM::AliasOp::create(
-      k.b, k.loc, type, LLVM::Linkage::External,
-      std::string(NJU_ABI_DESCRIPTOR_SYMBOL "_") + toIdentifier(stem),
-      /*dsoLocal=*/false, /*threadLocal=*/false, ArrayRef<NamedAttribute>());
-  k.b.createBlock(&alias.getInitializerRegion());
-  Value target = LLVM::AddressOfOp::create(k.b, k.loc, global);
-  LLVM::ReturnOp::create(k.b, k.loc, target);
   return success();
 }

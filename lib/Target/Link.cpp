@@ -15,6 +15,8 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
+#include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/Triple.h"
 
 using namespace llvm;
 
@@ -34,22 +36,71 @@ static Expected<std::string> findLinker(StringRef wanted) {
       "' nor in PATH: install lld-22");
 }
 
-/// The first existing `name` in the folders where Linux systems keep libraries.
-static Expected<std::string> findLibrary(StringRef name) {
-  for (StringRef folder : {NJU_LLVM_LIBRARY_DIR, "/lib/x86_64-linux-gnu",
-                           "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64",
-                           "/usr/lib", "/usr/local/lib"}) {
+/// The processor that `options` link for.
+static Triple tripleOf(const nju::LinkOptions &options) {
+  return Triple(options.triple.empty() ? sys::getDefaultTargetTriple()
+                                       : options.triple);
+}
+
+/// Whether the model is for machines like this one.
+static bool isNative(const nju::LinkOptions &options) {
+  return tripleOf(options).getArch() ==
+         Triple(sys::getDefaultTargetTriple()).getArch();
+}
+
+/// Where Linux systems keep the libraries of the processor.
+static std::vector<std::string>
+libraryFolders(const nju::LinkOptions &options) {
+  std::string processor =
+      (tripleOf(options).getArchName() + "-linux-gnu").str();
+  std::string root = options.sysroot;
+  std::vector<std::string> folders;
+  // Debian's cross compilers have theirs beside those of this machine.
+  if (root.empty() && !isNative(options))
+    folders = {"/usr/" + processor + "/lib"};
+  else if (root.empty())
+    folders = {NJU_LLVM_LIBRARY_DIR};
+  for (const std::string &folder :
+       {"/lib/" + processor, "/usr/lib/" + processor})
+    folders.push_back(root + folder);
+  // These hold libraries of one processor only.
+  if (!root.empty() || isNative(options))
+    for (const char *folder : {"/lib64", "/usr/lib64", "/lib", "/usr/lib",
+                               "/usr/local/lib", "/usr/lib/llvm-22/lib"})
+      folders.push_back(root + folder);
+  return folders;
+}
+
+/// What to do about a library that is not there.
+static std::string adviceFor(StringRef name, const nju::LinkOptions &options) {
+  if (!options.sysroot.empty())
+    return " in --sysroot=" + options.sysroot;
+  if (isNative(options))
+    return name.starts_with("libomp") ? ": install libomp-22-dev" : "";
+  std::string processor = tripleOf(options).getArchName().str();
+  std::string package = name.starts_with("libomp") ? "libomp5" : "libc6";
+  return " for " + processor + ": unpack the package " + package + " for it" +
+         (package == "libc6" ? ", or install libc6-arm64-cross," : "") +
+         " and name the folder by --sysroot, or use --emit=obj";
+}
+
+/// The first existing `name` in the folders of libraries.
+static Expected<std::string> findLibrary(StringRef name,
+                                         const nju::LinkOptions &options) {
+  for (const std::string &folder : libraryFolders(options)) {
     SmallString<128> path(folder);
     sys::path::append(path, name);
     if (sys::fs::exists(path))
       return std::string(path);
   }
-  return createStringError(
-      "cannot find " + name + ", which the model is linked with" +
-      (name.starts_with("libomp") ? ": install libomp-22-dev" : ""));
+  return createStringError("cannot find " + name +
+                           ", which the model is linked with" +
+                           adviceFor(name, options));
 }
 
-static Expected<std::string> findRuntimeArchive(StringRef wanted) {
+static Expected<std::string>
+findRuntimeArchive(const nju::LinkOptions &options) {
+  StringRef wanted = options.runtimeArchive;
   if (!wanted.empty() && !sys::fs::exists(wanted))
     return createStringError("cannot find '" + wanted +
                              "', which --link=static embeds");
@@ -79,11 +130,45 @@ static std::string exportScript(StringRef stem, bool embedRuntime) {
   return script + " local: *; };\n";
 }
 
+/// The libraries that every model, and the runtime where it is embedded, needs.
+static Expected<std::vector<std::string>>
+findLibraries(const nju::LinkOptions &options) {
+  std::vector<StringRef> names = {"libomp.so.5", "libm.so.6", "libc.so.6"};
+  if (options.embedRuntime) {
+    names.insert(names.end(), {"libstdc++.so.6", "libgcc_s.so.1"});
+    names.push_back(tripleOf(options).isX86() ? "ld-linux-x86-64.so.2"
+                                              : "ld-linux-aarch64.so.1");
+  }
+  std::vector<std::string> paths;
+  for (StringRef name : names) {
+    Expected<std::string> path = findLibrary(name, options);
+    if (!path)
+      return path.takeError();
+    paths.push_back(std::move(*path));
+  }
+  return paths;
+}
+
+Error nju::checkLinking(const LinkOptions &options) {
+  if (!options.sysroot.empty() && !sys::fs::is_directory(options.sysroot))
+    return createStringError("--sysroot=" + options.sysroot + " is no folder");
+  if (options.embedRuntime && !isNative(options))
+    return createStringError(
+        "--link=static embeds the runtime, which is here for this machine "
+        "only and not for " +
+        tripleOf(options).getArchName() + ": use --link=shared");
+  Expected<std::vector<std::string>> libraries = findLibraries(options);
+  return libraries ? Error::success() : libraries.takeError();
+}
+
 Error nju::linkSharedLibrary(StringRef object, StringRef output, StringRef stem,
                              const LinkOptions &options) {
   Expected<std::string> linker = findLinker(options.linker);
   if (!linker)
     return linker.takeError();
+  Expected<std::vector<std::string>> libraries = findLibraries(options);
+  if (!libraries)
+    return libraries.takeError();
   Expected<TemporaryFile> script =
       TemporaryFile::create("map", exportScript(stem, options.embedRuntime));
   if (!script)
@@ -101,26 +186,19 @@ Error nju::linkSharedLibrary(StringRef object, StringRef output, StringRef stem,
       "--version-script", script->getPath().str(), "-o",
       (*file)->getTemporaryPath().str(), object.str()};
   if (options.embedRuntime) {
-    Expected<std::string> archive = findRuntimeArchive(options.runtimeArchive);
+    Expected<std::string> archive = findRuntimeArchive(options);
     if (!archive)
       return archive.takeError();
     command.insert(command.end(),
                    {"--whole-archive", *archive, "--no-whole-archive"});
   }
   command.push_back("--as-needed");
-  SmallVector<StringRef> libraries = {"libomp.so.5", "libm.so.6", "libc.so.6"};
-  if (options.embedRuntime)
-    libraries.append(
-        {"libstdc++.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"});
-  for (StringRef name : libraries) {
-    Expected<std::string> path = findLibrary(name);
-    if (!path)
-      return path.takeError();
-    if (name.starts_with("libomp"))
-      command.insert(command.end(),
-                     {"-rpath", sys::path::parent_path(*path).str()});
-    command.push_back(*path);
-  }
+  command.insert(command.end(), libraries->begin(), libraries->end());
+  // The first is libomp. Another machine has it elsewhere.
+  if (isNative(options) && options.sysroot.empty())
+    command.insert(
+        command.end(),
+        {"-rpath", sys::path::parent_path(libraries->front()).str()});
   if (Error error = runProgram(command))
     return createStringError("cannot link '" + output +
                              "': " + toString(std::move(error)));

@@ -229,7 +229,23 @@ static void writeLanguageModel(llvm::json::OStream &json,
   json.attribute("flops_per_token", lm.flopsPerToken);
 }
 
-std::string ModelSignature::toJSON(const CPUTarget &target) const {
+static void writeVariants(llvm::json::OStream &json,
+                          ArrayRef<CPUTarget> variants) {
+  json.attributeArray("variants", [&] {
+    for (const CPUTarget &variant : variants)
+      json.object([&] {
+        json.attribute("name", variant.getVariantName());
+        json.attribute("cpu", variant.getCPU());
+        json.attributeArray("features", [&] {
+          for (const std::string &feature : variant.getRequiredFeatures())
+            json.value(feature);
+        });
+      });
+  });
+}
+
+std::string ModelSignature::toJSON(StringRef target,
+                                   ArrayRef<CPUTarget> variants) const {
   std::string text;
   llvm::raw_string_ostream out(text);
   llvm::json::OStream json(out);
@@ -239,11 +255,8 @@ std::string ModelSignature::toJSON(const CPUTarget &target) const {
     json.attribute("kind", lm ? "lm" : "graph");
     json.attribute("name", llvm::json::fixUTF8(name));
     json.attributeObject("target", [&] {
-      json.attribute("cpu", target.getCPU());
-      json.attributeArray("features", [&] {
-        for (const std::string &feature : target.getRequiredFeatures())
-          json.value(feature);
-      });
+      json.attribute("name", target);
+      writeVariants(json, variants);
     });
     if (weightsFile.empty())
       json.attribute("weights", nullptr);

@@ -8,7 +8,7 @@
 //
 // Bit positions: Intel 64 and IA-32 Architectures Software Developer's Manual,
 // volume 2, CPUID; AMD64 Architecture Programmer's Manual, volume 3, appendix
-// E.
+// E. For aarch64: Documentation/arch/arm64/elf_hwcaps.rst of Linux.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,6 +19,11 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__aarch64__)
+#include <cstdio>
+#include <sys/auxv.h>
 #endif
 
 using namespace nju;
@@ -189,26 +194,22 @@ static uint64_t readOsState() {
   return uint64_t(high) << 32 | low;
 }
 
+/// Linux gives a process the tile registers on request only: they make the
+/// frames of signals larger. See Documentation/arch/x86/xstate.rst.
+static bool requestTiles() {
+  constexpr int requestPermission = 0x1023; // ARCH_REQ_XCOMP_PERM
+  constexpr int tileData = 18;              // XFEATURE_XTILEDATA
+  static const bool granted =
+      syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+  return granted;
+}
+
 static bool isPresent(const Feature &feature) {
   uint32_t regs[4];
   readLeaf(feature.leaf, feature.subleaf, regs);
   return (regs[feature.reg] >> feature.bit & 1) &&
-         (readOsState() & feature.state) == feature.state;
-}
-
-FeatureState nju::getCpuFeature(const std::string &name) {
-  for (const Feature &feature : features)
-    if (name == feature.name)
-      return isPresent(feature) ? FeatureState::Present : FeatureState::Missing;
-  return FeatureState::Unknown;
-}
-
-std::vector<std::string> nju::getCpuFeatures() {
-  std::vector<std::string> names;
-  for (const Feature &feature : features)
-    if (isPresent(feature))
-      names.push_back(feature.name);
-  return names;
+         (readOsState() & feature.state) == feature.state &&
+         (feature.state != Tiles || requestTiles());
 }
 
 std::string nju::getCpuName() {
@@ -228,12 +229,62 @@ std::string nju::getCpuName() {
                                     : name.substr(begin, end - begin + 1);
 }
 
-#else
+#elif defined(__aarch64__)
 
-FeatureState nju::getCpuFeature(const std::string &) {
+namespace {
+struct Feature {
+  const char *name;
+  unsigned long vector; ///< AT_HWCAP or AT_HWCAP2
+  uint64_t bits;        ///< All of them.
+};
+} // namespace
+
+static const Feature features[] = {
+    {"fp-armv8", AT_HWCAP, 1 << 0}, {"neon", AT_HWCAP, 1 << 1},
+    {"lse", AT_HWCAP, 1 << 8},      {"fullfp16", AT_HWCAP, 1 << 9 | 1 << 10},
+    {"rdm", AT_HWCAP, 1 << 12},     {"dotprod", AT_HWCAP, 1 << 20},
+    {"sve", AT_HWCAP, 1 << 22},     {"fp16fml", AT_HWCAP, 1 << 23},
+    {"sve2", AT_HWCAP2, 1 << 1},    {"i8mm", AT_HWCAP2, 1 << 13},
+    {"bf16", AT_HWCAP2, 1 << 14},
+};
+
+static bool isPresent(const Feature &feature) {
+  return (getauxval(feature.vector) & feature.bits) == feature.bits;
+}
+
+/// Implementer and part, which tools turn into a name.
+std::string nju::getCpuName() {
+  unsigned implementer = 0, part = 0;
+  char line[256];
+  FILE *file = fopen("/proc/cpuinfo", "re");
+  while (file && fgets(line, sizeof(line), file)) {
+    sscanf(line, "CPU implementer : %x", &implementer);
+    sscanf(line, "CPU part : %x", &part);
+  }
+  if (file)
+    fclose(file);
+  if (!implementer)
+    return "unknown processor";
+  snprintf(line, sizeof(line), "aarch64, implementer 0x%x, part 0x%x",
+           implementer, part);
+  return line;
+}
+
+#else
+#error "this machine is not supported"
+#endif
+
+FeatureState nju::getCpuFeature(const std::string &name) {
+  for (const Feature &feature : features)
+    if (name == feature.name)
+      return isPresent(feature) ? FeatureState::Present : FeatureState::Missing;
   return FeatureState::Unknown;
 }
-std::vector<std::string> nju::getCpuFeatures() { return {}; }
-std::string nju::getCpuName() { return "unknown processor"; }
 
-#endif
+std::vector<std::string> nju::getCpuFeatures() {
+  std::vector<std::string> names;
+  for (const Feature &feature : features)
+    if (isPresent(feature))
+      names.push_back(feature.name);
+  return names;
+}

@@ -69,6 +69,14 @@ static nju_status checkSegments(const std::string &path, const MappedFile &file,
   return NJU_OK;
 }
 
+static std::string describeMachine(const Elf64_Ehdr &header) {
+  if (header.e_machine == EM_X86_64)
+    return "x86-64";
+  if (header.e_machine == EM_AARCH64)
+    return "aarch64";
+  return "ELF machine " + std::to_string(header.e_machine);
+}
+
 /// Checks what the dynamic loader would report badly or not survive.
 static nju_status checkLibrary(const std::string &path) {
   MappedFile file;
@@ -84,9 +92,10 @@ static nju_status checkLibrary(const std::string &path) {
   if (header.e_ident[EI_CLASS] != ELFCLASS64 ||
       header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != hostMachine)
     return fail(NJU_INCOMPATIBLE,
-                "model '%s' was compiled for another machine (ELF machine %u), "
-                "this one is %s",
-                path.c_str(), unsigned(header.e_machine), hostMachineName);
+                "model '%s' was compiled for another machine (%s), this one is "
+                "%s: compile it for this machine with --target=%s",
+                path.c_str(), describeMachine(header).c_str(), hostMachineName,
+                hostMachineName);
   if (header.e_type != ET_DYN)
     return fail(NJU_INVALID_ARGUMENT,
                 "model '%s' is an ELF file but no shared library",
@@ -154,29 +163,87 @@ nju_status Model::checkDescriptor(const void *address) {
   return NJU_OK;
 }
 
-nju_status Model::checkCpu() const {
-  std::string missing, unknown;
-  for (const std::string &feature : signature.targetFeatures) {
+//===----------------------------------------------------------------------===//
+// Variants
+//===----------------------------------------------------------------------===//
+
+/// Which of a variant's features this machine lacks: empty if it can run.
+static std::string getMissingFeatures(const Variant &variant) {
+  std::string missing;
+  for (const std::string &feature : variant.features) {
     FeatureState state = getCpuFeature(feature);
     if (state == FeatureState::Present)
       continue;
-    std::string &list = state == FeatureState::Missing ? missing : unknown;
-    list += (list.empty() ? "" : ", ") + feature;
+    missing += (missing.empty() ? "" : ", ") + feature;
+    if (state == FeatureState::Unknown)
+      missing += " (which this runtime does not know)";
   }
-  if (!unknown.empty())
-    return fail(NJU_INCOMPATIBLE,
-                "model '%s' was compiled for %s and needs CPU features that "
-                "this runtime does not know: %s",
-                signature.name.c_str(), signature.targetCpu.c_str(),
-                unknown.c_str());
-  if (!missing.empty())
-    return fail(NJU_INCOMPATIBLE,
-                "model '%s' was compiled for %s, this machine (%s) lacks %s: "
-                "compile it for this machine with --target=host",
-                signature.name.c_str(), signature.targetCpu.c_str(),
-                getCpuName().c_str(), missing.c_str());
-  return NJU_OK;
+  return missing;
 }
+
+/// Why none of the variants can run here.
+static nju_status failWithoutVariant(const Signature &signature) {
+  std::string reasons;
+  for (const Variant &variant : signature.variants) {
+    reasons += reasons.empty() ? "" : "; ";
+    if (signature.variants.size() > 1)
+      reasons += "for " + variant.name + " ";
+    reasons += getMissingFeatures(variant);
+  }
+  return fail(NJU_INCOMPATIBLE,
+              "model '%s' was compiled for %s, this machine (%s) lacks %s: "
+              "compile it for this machine with --target=host",
+              signature.name.c_str(), signature.target.c_str(),
+              getCpuName().c_str(), reasons.c_str());
+}
+
+const std::string &Model::getVariant() const {
+  return signature.variants[code - descriptor->variants].name;
+}
+
+nju_status Model::useVariant(size_t index) {
+  code = &descriptor->variants[index];
+  if (signature.isLanguageModel ? code->step != nullptr : code->run != nullptr)
+    return NJU_OK;
+  return fail(NJU_DATA_LOSS, "model '%s' has no function '%s'",
+              signature.name.c_str(),
+              signature.isLanguageModel ? "step" : "run");
+}
+
+nju_status Model::chooseVariant(const char *wanted) {
+  if (descriptor->num_variants != signature.variants.size() ||
+      !descriptor->variants)
+    return fail(NJU_DATA_LOSS,
+                "model '%s' has code for %" PRIu64
+                " variants, its signature lists %zu",
+                signature.name.c_str(), descriptor->num_variants,
+                signature.variants.size());
+  std::string names;
+  for (size_t i = 0; i < signature.variants.size(); ++i) {
+    const Variant &variant = signature.variants[i];
+    names += (i ? ", " : "") + variant.name;
+    if (wanted && variant.name != wanted)
+      continue;
+    std::string missing = getMissingFeatures(variant);
+    if (missing.empty())
+      return useVariant(i);
+    if (wanted)
+      return fail(NJU_INCOMPATIBLE,
+                  "variant '%s' of model '%s' cannot run here: this machine "
+                  "(%s) lacks %s",
+                  wanted, signature.name.c_str(), getCpuName().c_str(),
+                  missing.c_str());
+  }
+  if (wanted)
+    return fail(NJU_INVALID_ARGUMENT,
+                "model '%s' has no variant '%s', expected one of: %s",
+                signature.name.c_str(), wanted, names.c_str());
+  return failWithoutVariant(signature);
+}
+
+//===----------------------------------------------------------------------===//
+// Opening
+//===----------------------------------------------------------------------===//
 
 /// The weight file beside the library: by the compiled name, or by the
 /// library's own if both were renamed (the hash is compared anyway).
@@ -217,11 +284,7 @@ nju_status Model::open(const void *address, const std::string &path,
   if (nju_status status = parseSignature(
           descriptor->signature, descriptor->signature_length, signature))
     return status;
-  if (signature.isLanguageModel ? !descriptor->step : !descriptor->run)
-    return fail(NJU_DATA_LOSS, "model '%s' has no function '%s'",
-                signature.name.c_str(),
-                signature.isLanguageModel ? "step" : "run");
-  if (nju_status status = checkCpu())
+  if (nju_status status = chooseVariant(options.variant))
     return status;
   return openWeights(path, options);
 }
@@ -286,6 +349,10 @@ void nju_model_release(nju_model *model) { delete model; }
 
 const char *nju_model_signature(const nju_model *model) {
   return model ? model->model->getDescriptor().signature : "";
+}
+
+const char *nju_model_variant(const nju_model *model) {
+  return model ? model->model->getVariant().c_str() : "";
 }
 
 int64_t nju_model_vocabulary(const nju_model *model) {

@@ -34,17 +34,22 @@ public:
 
   const Signature &getSignature() const { return signature; }
   const nju_abi_descriptor &getDescriptor() const { return *descriptor; }
+  /// The variant that runs here, and its name.
+  const nju_abi_variant &getCode() const { return *code; }
+  const std::string &getVariant() const;
   /// Null if the model has no weights.
   const uint8_t *getWeights() const { return weights.getData(); }
 
 private:
   nju_status checkDescriptor(const void *address);
-  nju_status checkCpu() const;
+  nju_status chooseVariant(const char *wanted);
+  nju_status useVariant(size_t index);
   nju_status openWeights(const std::string &path,
                          const nju_model_options &options);
 
   void *library = nullptr;
   const nju_abi_descriptor *descriptor = nullptr;
+  const nju_abi_variant *code = nullptr;
   Signature signature;
   WeightFile weights;
 };

@@ -269,7 +269,7 @@ nju_status GraphRun::execute() {
   args.outputs = outputs.data();
   args.weights = model.getWeights();
   args.num_threads = numThreads;
-  int32_t code = model.getDescriptor().run(&args);
+  int32_t code = model.getCode().run(&args);
   if (code && args.error)
     return fail(NJU_INVALID_ARGUMENT,
                 "the inputs of model '%s' contradict each other: %s",

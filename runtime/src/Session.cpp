@@ -228,7 +228,7 @@ nju_status Session::runChunk(const nju_batch &batch, size_t begin, size_t end,
   args.max_sequences = limits.max_sequences;
   args.cache_tokens = cacheTokens;
   args.num_threads = limits.num_threads;
-  if (int32_t code = model->getDescriptor().step(&args))
+  if (int32_t code = model->getCode().step(&args))
     return fail(NJU_INTERNAL,
                 "the step of model '%s' failed with code %" PRId32,
                 signature.name.c_str(), code);

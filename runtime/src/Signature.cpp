@@ -72,19 +72,34 @@ static nju_status readInteger(const Json &object, const char *key, int64_t min,
   return value < min || value > max ? bad(key, "an integer in range") : NJU_OK;
 }
 
+static nju_status readFeatures(const Json &object, Variant &variant) {
+  const Json *features = find(object, "features");
+  if (!features || !features->is_array())
+    return bad("features", "a list of strings");
+  for (const Json &feature : *features) {
+    if (!feature.is_string())
+      return bad("features", "a list of strings");
+    variant.features.push_back(feature.get<std::string>());
+  }
+  return NJU_OK;
+}
+
 static nju_status readTarget(const Json &root, Signature &signature) {
   const Json *target = find(root, "target");
   if (!target)
     return bad("target", "an object");
-  if (nju_status status = readString(*target, "cpu", signature.targetCpu))
+  if (nju_status status = readString(*target, "name", signature.target))
     return status;
-  const Json *features = find(*target, "features");
-  if (!features || !features->is_array())
-    return bad("target.features", "a list of strings");
-  for (const Json &feature : *features) {
-    if (!feature.is_string())
-      return bad("target.features", "a list of strings");
-    signature.targetFeatures.push_back(feature.get<std::string>());
+  const Json *variants = find(*target, "variants");
+  if (!variants || !variants->is_array() || variants->empty())
+    return bad("target.variants", "a list of objects");
+  for (const Json &entry : *variants) {
+    Variant variant;
+    if (nju_status status = readString(entry, "name", variant.name))
+      return status;
+    if (nju_status status = readFeatures(entry, variant))
+      return status;
+    signature.variants.push_back(std::move(variant));
   }
   return NJU_OK;
 }

@@ -47,13 +47,19 @@ struct CacheLayer {
   int64_t headDim;
 };
 
+/// What a variant of the code needs.
+struct Variant {
+  std::string name; ///< "x86-64-v4"
+  std::vector<std::string> features;
+};
+
 /// The parsed JSON of a descriptor; docs/abi.md says what the fields mean.
 struct Signature {
   std::string name;
   bool isLanguageModel = false;
 
-  std::string targetCpu;
-  std::vector<std::string> targetFeatures;
+  std::string target;            ///< What --target was.
+  std::vector<Variant> variants; ///< In the descriptor's order.
 
   bool hasWeights = false;
   std::string weightsFile;

@@ -49,7 +49,7 @@ func.func @libm(%x: f64) -> f64 {
 // -----
 
 // CHECK-LABEL: llvm.func internal @step
-// CHECK: llvm.func internal @nju_step_entry(%{{.*}}: !llvm.ptr) -> i32
+// CHECK: llvm.func @nju_step_entry(%{{.*}}: !llvm.ptr) -> i32
 // CHECK: omp.parallel num_threads
 // CHECK: llvm.call @omp_get_thread_num
 // CHECK: llvm.call @step
@@ -65,7 +65,7 @@ func.func @step(%worker: index, %workers: index, %tokens: memref<?xi32>,
 // The graph's function is not a program's main.
 // CHECK-LABEL: llvm.func internal @nju_main
 // CHECK-NOT: nju.name
-// CHECK: llvm.func internal @nju_run_entry(%{{.*}}: !llvm.ptr) -> i32
+// CHECK: llvm.func @nju_run_entry(%{{.*}}: !llvm.ptr) -> i32
 // CHECK: llvm.call @nju_main
 func.func @main(%threads: index, %x: memref<?xf32> {nju.name = "x"}, %weights: memref<?xi8>) {
   return

@@ -409,7 +409,7 @@ class BadInputTest(unittest.TestCase):
 
     def test_unknown_targets(self) -> None:
         self.refuse_options("model.onnx", "-o", self.stem, "--target=z80", pattern="unknown target 'z80'")
-        self.refuse_options("model.onnx", "-o", self.stem, "--target=x86-64", pattern="lacks AVX2")
+        self.refuse_options("model.onnx", "-o", self.stem, "--target=x86-64-v2", pattern="lacks AVX2")
 
 
 if __name__ == "__main__":

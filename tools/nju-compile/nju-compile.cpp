@@ -30,8 +30,15 @@ static cl::opt<std::string>
 static cl::opt<std::string>
     target("target", cl::init("host"), cl::value_desc("NAME"),
            cl::cat(category),
-           cl::desc("host (default), x86-64-v3, x86-64-v4, or a CPU name as "
-                    "LLVM knows it, such as cascadelake or znver4"));
+           cl::desc("host (default); x86-64: code for x86-64-v3, x86-64-v4, "
+                    "x86-64-v4-vnni and x86-64-v4-amx in one library, which "
+                    "picks when it is loaded; one of these; aarch64; or a CPU "
+                    "name as LLVM knows it, such as cascadelake or apple-m1"));
+static cl::opt<std::string> sysroot(
+    "sysroot", cl::value_desc("DIR"), cl::cat(category),
+    cl::desc("root of a system that the library is for, with its libc and "
+             "libomp (default: this one, and for another processor where "
+             "Debian's packages for cross compilation are)"));
 static cl::opt<nju::EmitKind> emit(
     "emit", cl::init(nju::EmitKind::So), cl::cat(category),
     cl::desc("stop early and write"),
@@ -40,9 +47,13 @@ static cl::opt<nju::EmitKind> emit(
                clEnumValN(nju::EmitKind::NJU, "nju",
                           "the nju dialect, recognised and in LM form"),
                clEnumValN(nju::EmitKind::Linalg, "linalg", "linalg on tensors"),
-               clEnumValN(nju::EmitKind::LLVM, "llvm", "LLVM IR, optimised"),
-               clEnumValN(nju::EmitKind::Asm, "asm", "assembly"),
-               clEnumValN(nju::EmitKind::Obj, "obj", "an object file"),
+               clEnumValN(nju::EmitKind::LLVM, "llvm",
+                          "LLVM IR, optimised; with several variants all of "
+                          "them, each with its suffix to the names"),
+               clEnumValN(nju::EmitKind::Asm, "asm",
+                          "assembly, variants as in llvm"),
+               clEnumValN(nju::EmitKind::Obj, "obj",
+                          "an object file, variants as in llvm"),
                clEnumValN(nju::EmitKind::So, "so",
                           "the shared library, the weights and the header "
                           "(default)")));
@@ -76,6 +87,7 @@ static cl::extrahelp examples(R"(
 EXAMPLES:
   nju-compile model.onnx -o model                  model.so, model.safetensors, model.h
   nju-compile model.onnx -o model --report         and what it costs
+  nju-compile model.onnx -o model --target=x86-64  for every x86-64 machine with AVX2
   nju-compile model.onnx -o model --target=x86-64-v3 --max-tokens=4096
   nju-compile model.onnx -o - --emit=nju           the graph as the compiler sees it
 )");
@@ -138,6 +150,7 @@ int main(int argc, char **argv) {
   options.input = input;
   options.output = output;
   options.target = target;
+  options.sysroot = sysroot;
   options.emit = emit;
   options.report = report;
   options.quiet = quiet;

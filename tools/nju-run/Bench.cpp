@@ -205,7 +205,6 @@ static Json makeReport(const BenchOptions &options, const Json &signature,
   }
   const Json &lm = signature["lm"];
   Json report = {{"model", signature["name"]},
-                 {"target", signature["target"]["cpu"]},
                  {"threads", nju_session_limits(session).num_threads},
                  {"repetitions", options.repetitions},
                  {"sequences", options.sequences},
@@ -305,6 +304,7 @@ static void runBench(const BenchOptions &options) {
   for (int i = 0; i < options.repetitions; ++i)
     all.push_back(workload.measure());
   Json report = makeReport(options, signature, workload.getSession(), all);
+  report["target"] = nju_model_variant(model.get());
   if (options.json)
     print(report.dump(2) + "\n");
   else

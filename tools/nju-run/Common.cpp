@@ -131,6 +131,12 @@ void ModelOptions::add(CLI::App &command) {
       ->check(CLI::Validator(checkWeightsMode, ""));
   command.add_flag("--verify", verify,
                    "read the whole weight file and compare its checksum");
+  command
+      .add_option("--variant", variant,
+                  "which code of the model to run (default: the best that this "
+                  "machine can, see info)")
+      ->type_name("NAME")
+      ->envname("NJU_VARIANT");
   command.add_option("--threads", threads, "threads (default: all cores)")
       ->type_name("N")
       ->check(wholeNumber(1, 1024));
@@ -182,6 +188,7 @@ ModelHandle ModelOptions::load() const {
                                             : NJU_WEIGHTS_DEFAULT;
   options.progress = LoadingLine::update;
   options.progress_context = &line;
+  options.variant = variant.empty() ? nullptr : variant.c_str();
   nju_model *model;
   nju_status status = nju_model_load(path.c_str(), &options, &model);
   if (status == NJU_CANCELLED)

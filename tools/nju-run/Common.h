@@ -86,6 +86,7 @@ struct ModelOptions {
   std::string path;
   std::string weightsFile;
   std::string weights; ///< "load", "map" or empty
+  std::string variant;
   bool verify = false;
   int threads = 0;
 

@@ -48,6 +48,17 @@ static double getCacheBytesPerToken(const Json &lm) {
   return bytes;
 }
 
+static std::string describeTarget(const Json &target, const char *runs) {
+  std::string text = describeLine("target:", target["name"]);
+  for (const Json &variant : target["variants"]) {
+    text += "  " + variant["name"].get<std::string>() + ":";
+    for (const Json &feature : variant["features"])
+      text += " " + feature.get<std::string>();
+    text += variant["features"].empty() ? " the base alone\n" : "\n";
+  }
+  return text + describeLine("runs here:", runs);
+}
+
 static std::string describeLanguageModel(const Json &lm) {
   double perToken = getCacheBytesPerToken(lm);
   std::string text;
@@ -83,13 +94,7 @@ static void printInfo(const InfoOptions &options) {
   if (signature.contains("compiler"))
     text += describeLine("compiler:",
                          "nju " + signature["compiler"].get<std::string>());
-  std::string features;
-  for (const Json &feature : signature["target"]["features"])
-    features += " " + feature.get<std::string>();
-  text +=
-      describeLine("target:", signature["target"]["cpu"].get<std::string>());
-  text += describeLine("features:", features.empty() ? "none beyond the base"
-                                                     : features.substr(1));
+  text += describeTarget(signature["target"], nju_model_variant(model.get()));
   const Json &weights = signature["weights"];
   text += describeLine(
       "weights:", weights.is_null() ? "none"

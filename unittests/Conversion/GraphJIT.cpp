@@ -96,9 +96,6 @@ bool Compilation::compile(llvm::StringRef targetName,
     arenaBytes = bytes.getInt();
   if (failed(lowerToLLVM(*lowered)))
     return false;
-  // A model refers to its entry by the descriptor; we look it up.
-  lowered->lookupSymbol<LLVM::LLVMFuncOp>(entryName).setLinkage(
-      LLVM::Linkage::External);
   auto target = llvm::cantFail(CPUTarget::get(targetName));
   auto llvmContext = std::make_unique<llvm::LLVMContext>();
   auto code = translateToLLVMIR(*lowered, *llvmContext, target);

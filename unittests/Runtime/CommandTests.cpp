@@ -686,6 +686,7 @@ TEST_F(Command, Benchmarks) {
   EXPECT_EQ(report["memory"]["weights"], 256);
   // 30 tokens are two blocks of 16.
   EXPECT_EQ(report["memory"]["cache"], 32 * 4 * 2 * 16);
+  EXPECT_EQ(report["target"], "fake-cpu");
   EXPECT_EQ(report["memory"]["arena"], fake::arenaBytes);
   EXPECT_EQ(report["memory"]["counted"],
             256 + 32 * 4 * 2 * 16 + fake::arenaBytes);

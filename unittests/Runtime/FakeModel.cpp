@@ -180,7 +180,7 @@ static std::string getHash() {
 std::string fake::makeWeightFile(const std::string &hash) {
   std::string header =
       R"({"__metadata__":{"nju.hash":")" + (hash.empty() ? getHash() : hash) +
-      R"(","nju.abi":"2"},)"
+      R"(","nju.abi":"3"},)"
       R"("a":{"dtype":"F32","shape":[2,8],"data_offsets":[0,64]},)"
       R"("b":{"dtype":"BF16","shape":[96],"data_offsets":[64,256]}})";
   header.append((128 - (8 + header.size()) % 64) % 64, ' ');
@@ -192,11 +192,20 @@ std::string fake::makeWeightFile(const std::string &hash) {
   return file;
 }
 
-std::string fake::makeLanguageModelSignature(const std::string &features) {
-  return R"({"abi":2,"compiler":"0.1.0","kind":"lm","name":"fake",)"
-         R"("target":{"cpu":"fake-cpu","features":)" +
-         features +
-         R"(},"weights":{"file":"fake.safetensors","bytes":256,"hash":")" +
+std::string fake::makeVariants(
+    const std::vector<std::pair<std::string, std::string>> &variants) {
+  std::string text;
+  for (const auto &[name, features] : variants)
+    text += (text.empty() ? "" : ",") + (R"({"name":")" + name) +
+            R"(","cpu":")" + name + R"(","features":)" + features + "}";
+  return text;
+}
+
+std::string fake::makeLanguageModelSignature(const std::string &variants) {
+  return R"({"abi":3,"compiler":"0.1.0","kind":"lm","name":"fake",)"
+         R"("target":{"name":"fake-cpu","variants":[)" +
+         variants +
+         R"(]},"weights":{"file":"fake.safetensors","bytes":256,"hash":")" +
          getHash() + R"("},"lm":{"vocabulary":)" + std::to_string(vocabulary) +
          R"(,"max_tokens":)" + std::to_string(maxTokens) +
          R"(,"max_sequences":)" + std::to_string(maxSequences) +
@@ -209,8 +218,10 @@ std::string fake::makeLanguageModelSignature(const std::string &features) {
 }
 
 std::string fake::makeGraphSignature() {
-  return R"({"abi":2,"kind":"graph","name":"fake-graph",)"
-         R"("target":{"cpu":"fake-cpu","features":[]},"weights":null,)"
+  return R"({"abi":3,"kind":"graph","name":"fake-graph",)"
+         R"("target":{"name":"fake-cpu","variants":[)"
+         R"({"name":"fake-cpu","cpu":"fake-cpu","features":[]}]},)"
+         R"("weights":null,)"
          R"("inputs":[{"name":"a","type":"f32","shape":["n",3]},)"
          R"({"name":"b","type":"i32","shape":["n"]}],)"
          R"("outputs":[{"name":"sum","type":"f32","shape":["n",3]},)"
@@ -224,8 +235,14 @@ nju_abi_descriptor fake::makeDescriptor(const std::string &signature) {
   descriptor.descriptor_size = sizeof(descriptor);
   descriptor.signature_length = signature.size();
   descriptor.signature = signature.c_str();
+  static const nju_abi_variant graph[] = {{nullptr, fake::run}};
+  static const nju_abi_variant steps[] = {
+      {fake::step, nullptr}, {fake::step, nullptr}, {fake::step, nullptr}};
   bool isGraph = signature.find(R"("kind":"graph")") != std::string::npos;
-  descriptor.step = isGraph ? nullptr : fake::step;
-  descriptor.run = isGraph ? fake::run : nullptr;
+  descriptor.variants = isGraph ? graph : steps;
+  // Each has its name and its CPU's in the signature.
+  for (size_t at = 0;
+       (at = signature.find(R"("cpu":)", at)) != std::string::npos; ++at)
+    ++descriptor.num_variants;
   return descriptor;
 }

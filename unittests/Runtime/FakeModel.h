@@ -40,8 +40,13 @@ std::vector<unsigned char> makeWeights();
 /// The safetensors file around it; `hash` empty takes the right one.
 std::string makeWeightFile(const std::string &hash = "");
 
-/// Signatures; `features` is a JSON list.
-std::string makeLanguageModelSignature(const std::string &features = "[]");
+/// Entries of the signature's variants, from names and JSON lists of features.
+std::string
+makeVariants(const std::vector<std::pair<std::string, std::string>> &variants);
+
+/// Signatures.
+std::string makeLanguageModelSignature(
+    const std::string &variants = makeVariants({{"fake-cpu", "[]"}}));
 std::string makeGraphSignature();
 
 /// Entry points.

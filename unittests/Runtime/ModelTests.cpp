@@ -99,7 +99,16 @@ TEST(Model, RefusesOtherElfFiles) {
   other[offsetof(Elf64_Ehdr, e_machine)] = char(EM_RISCV);
   other[offsetof(Elf64_Ehdr, e_machine) + 1] = 0;
   EXPECT_FAILURE(load(folder.write("riscv.so", other)), NJU_INCOMPATIBLE,
-                 "was compiled for another machine (ELF machine 243)");
+                 "was compiled for another machine (ELF machine 243), this");
+  bool arm = bytes[offsetof(Elf64_Ehdr, e_machine)] == char(EM_AARCH64);
+  other[offsetof(Elf64_Ehdr, e_machine)] = char(arm ? EM_X86_64 : EM_AARCH64);
+  EXPECT_FAILURE(load(folder.write("other.so", other)), NJU_INCOMPATIBLE,
+                 arm ? "was compiled for another machine (x86-64), this one is "
+                       "aarch64: compile it for this machine with "
+                       "--target=aarch64"
+                     : "was compiled for another machine (aarch64), this one "
+                       "is x86-64: compile it for this machine with "
+                       "--target=x86-64");
   other = bytes;
   other[offsetof(Elf64_Ehdr, e_type)] = ET_REL;
   EXPECT_FAILURE(load(folder.write("object.so", other)), NJU_INVALID_ARGUMENT,
@@ -137,6 +146,51 @@ TEST(Model, NamesBothSidesWhenTheCpuLacksFeatures) {
                      getCpuName() + ") lacks tbm, lwp");
 }
 
+/// The variants `best`, which no machine can run, `good` and `base`.
+static FakeLanguageModel makeVariants() {
+  return FakeLanguageModel(fake::makeLanguageModelSignature(fake::makeVariants(
+      {{"best", R"(["no-such-feature"])"}, {"good", "[]"}, {"base", "[]"}})));
+}
+
+TEST(Model, RunsTheFirstVariantThatTheMachineCan) {
+  FakeLanguageModel fake = makeVariants();
+  EXPECT_STREQ(nju_model_variant(fake.open().get()), "good");
+  EXPECT_STREQ(nju_model_variant(nullptr), "");
+}
+
+TEST(Model, RunsTheVariantThatIsAskedFor) {
+  FakeLanguageModel fake = makeVariants();
+  nju_model_options options = {};
+  options.weights_path = fake.weights.c_str();
+  options.variant = "base";
+  nju_model *model;
+  ASSERT_OK(nju_model_open(&fake.descriptor, &options, &model));
+  EXPECT_STREQ(nju_model_variant(model), "base");
+  nju_model_release(model);
+  options.variant = "best";
+  EXPECT_FAILURE(nju_model_open(&fake.descriptor, &options, &model),
+                 NJU_INCOMPATIBLE,
+                 "variant 'best' of model 'fake' cannot run here: this machine "
+                 "(" +
+                     getCpuName() +
+                     ") lacks no-such-feature (which this runtime does not "
+                     "know)");
+  options.variant = "worst";
+  EXPECT_FAILURE(nju_model_open(&fake.descriptor, &options, &model),
+                 NJU_INVALID_ARGUMENT,
+                 "model 'fake' has no variant 'worst', expected one of: best, "
+                 "good, base");
+}
+
+TEST(Model, SaysWhatEachVariantLacks) {
+  FakeLanguageModel fake(fake::makeLanguageModelSignature(fake::makeVariants(
+      {{"best", R"(["tbm","lwp"])"}, {"good", R"(["tbm"])"}})));
+  ASSERT_NE(getCpuFeature("tbm"), FeatureState::Present);
+  nju_model *model;
+  EXPECT_FAILURE(fake.open(&model), NJU_INCOMPATIBLE, "lacks for best tbm");
+  EXPECT_FAILURE(fake.open(&model), NJU_INCOMPATIBLE, "; for good tbm");
+}
+
 //===----------------------------------------------------------------------===//
 // Descriptors and signatures
 //===----------------------------------------------------------------------===//
@@ -151,7 +205,7 @@ TEST(Model, RefusesForeignDescriptors) {
   fake.descriptor = good;
   fake.descriptor.abi_version = 77;
   EXPECT_FAILURE(fake.open(&model), NJU_INCOMPATIBLE,
-                 "has ABI version 77, this runtime has 2");
+                 "has ABI version 77, this runtime has 3");
   fake.descriptor = good;
   fake.descriptor.descriptor_size -= 8;
   EXPECT_FAILURE(fake.open(&model), NJU_INCOMPATIBLE,
@@ -164,8 +218,13 @@ TEST(Model, RefusesForeignDescriptors) {
   EXPECT_FAILURE(fake.open(&model), NJU_DATA_LOSS,
                  "signature does not end after");
   fake.descriptor = good;
-  fake.descriptor.step = nullptr;
+  const nju_abi_variant empty = {};
+  fake.descriptor.variants = &empty;
   EXPECT_FAILURE(fake.open(&model), NJU_DATA_LOSS, "has no function 'step'");
+  fake.descriptor = good;
+  fake.descriptor.num_variants = 2;
+  EXPECT_FAILURE(fake.open(&model), NJU_DATA_LOSS,
+                 "has code for 2 variants, its signature lists 1");
 }
 
 TEST(Model, RefusesBadSignatures) {
@@ -173,16 +232,19 @@ TEST(Model, RefusesBadSignatures) {
     const char *from, *to, *message;
   } cases[] = {
       {"{", "[", "it is not a JSON object"},
-      {R"("abi":2)", R"("abi":3)", "ABI version 3, this runtime has 2"},
-      {R"("abi":2)", R"("abi":"1")", "field 'abi' is not an integer in range"},
+      {R"("abi":3)", R"("abi":4)", "ABI version 4, this runtime has 3"},
+      {R"("abi":3)", R"("abi":"1")", "field 'abi' is not an integer in range"},
       {R"("kind":"lm")", R"("kind":"lx")", "'kind' is not 'lm' or 'graph'"},
       {R"("name":"fake")", R"("name":5)", "'name' is not a string"},
       {R"("target")", R"("tarjet")", "'target' is not an object"},
-      {R"("cpu":"fake-cpu")", R"("cpu":1)", "'cpu' is not a string"},
+      {R"("name":"fake-cpu","v)", R"("name":1,"v)", "'name' is not a string"},
+      {R"("name":"fake-cpu","c)", R"("name":1,"c)", "'name' is not a string"},
+      {R"("variants":[)", R"("variants":[],"others":[)",
+       "'target.variants' is not a list of objects"},
       {R"("features":[])", R"("features":[1])",
-       "'target.features' is not a list of strings"},
+       "'features' is not a list of strings"},
       {R"("features":[])", R"("features":["sse9"])",
-       "needs CPU features that this runtime does not know: sse9"},
+       "lacks sse9 (which this runtime does not know)"},
       {R"("weights":{)", R"("weightz":{)", "'weights' is not an object"},
       {"fake.safetensors", "../fake.safetensors",
        "'weights.file' is not a plain file name"},

@@ -31,15 +31,12 @@ protected:
   const nju_abi_descriptor *compile(llvm::StringRef signature = "{}") {
     CPUTarget target = llvm::cantFail(CPUTarget::get("host"));
     EXPECT_TRUE(succeeded(lowerToLLVM(*module)));
-    EXPECT_TRUE(succeeded(addDescriptor(*module, signature, "my-model")));
     llvm::LLVMContext llvmContext;
-    auto code = translateToLLVMIR(*module, llvmContext, target);
-    if (!code)
-      return nullptr;
-    llvm::SmallVector<char, 0> object;
-    llvm::raw_svector_ostream out(object);
-    llvm::cantFail(emitCode(*code, target, CodeKind::Object, out));
-    llvm::cantFail(writeFile(file("m.o"), out.str()));
+    std::vector<VariantCode> variants;
+    for (int i = 0; i < numVariants; ++i)
+      variants.push_back({"variant-" + std::to_string(i),
+                          translateToLLVMIR(*module, llvmContext, target)});
+    writeObject(std::move(variants), target, signature, "my-model");
     llvm::Error error =
         linkSharedLibrary(file("m.o"), file("m.so"), "my-model", {});
     if (error) {
@@ -56,6 +53,17 @@ protected:
         ::dlsym(library, NJU_ABI_DESCRIPTOR_SYMBOL));
   }
 
+  void writeObject(std::vector<VariantCode> variants, const CPUTarget &target,
+                   llvm::StringRef signature, llvm::StringRef stem) {
+    auto code =
+        llvm::cantFail(combineVariants(std::move(variants), signature, stem));
+    llvm::SmallVector<char, 0> object;
+    llvm::raw_svector_ostream out(object);
+    llvm::cantFail(emitCode(*code, target, CodeKind::Object, out));
+    llvm::cantFail(writeFile(file("m.o"), out.str()));
+  }
+
+  int numVariants = 1;
   void *library = nullptr;
 };
 
@@ -110,8 +118,9 @@ TEST_F(SharedLibraryTest, StepsUnpackTheirArguments) {
   EXPECT_EQ(descriptor->descriptor_size, sizeof(nju_abi_descriptor));
   EXPECT_STREQ(descriptor->signature, "{\"abi\":1}");
   EXPECT_EQ(descriptor->signature_length, 9u);
-  EXPECT_FALSE(descriptor->run);
-  ASSERT_TRUE(descriptor->step);
+  ASSERT_EQ(descriptor->num_variants, 1u);
+  EXPECT_FALSE(descriptor->variants[0].run);
+  ASSERT_TRUE(descriptor->variants[0].step);
 
   int32_t tokens[] = {10, 20, 30}, positions[] = {1, 2, 3},
           sequences[] = {100, 200, 300}, rows[] = {2, 0};
@@ -131,7 +140,7 @@ TEST_F(SharedLibraryTest, StepsUnpackTheirArguments) {
   for (int threads : {1, 2, 5}) {
     std::fill_n(logits, 8, 0.0f);
     args.num_threads = threads;
-    EXPECT_EQ(descriptor->step(&args), 0);
+    EXPECT_EQ(descriptor->variants[0].step(&args), 0);
     float cacheBytes = 2 * 3 * 32 * 2 * 8 * 4, other = 3 * 32 + 64;
     float expected[] = {333, 7,          cacheBytes, other, 111,
                         7,   cacheBytes, other,      -1};
@@ -147,6 +156,36 @@ TEST_F(SharedLibraryTest, ExportsTheDescriptorOnly) {
   EXPECT_EQ(::dlsym(library, "nju_model_descriptor_my_model"), descriptor);
   for (const char *name : {"step", "nju_step_entry", "nju_model_signature"})
     EXPECT_FALSE(::dlsym(library, name)) << name;
+}
+
+TEST_F(SharedLibraryTest, HoldsSeveralVariants) {
+  parse(kStep);
+  numVariants = 3;
+  const nju_abi_descriptor *descriptor = compile();
+  ASSERT_TRUE(descriptor);
+  ASSERT_EQ(descriptor->num_variants, 3u);
+  std::set<nju_abi_step_function> steps;
+  for (uint64_t i = 0; i < descriptor->num_variants; ++i) {
+    EXPECT_FALSE(descriptor->variants[i].run);
+    ASSERT_TRUE(descriptor->variants[i].step);
+    steps.insert(descriptor->variants[i].step);
+    nju_abi_step_args args = {};
+    args.num_threads = 2;
+    EXPECT_EQ(descriptor->variants[i].step(&args), 0);
+  }
+  EXPECT_EQ(steps.size(), 3u);
+}
+
+TEST_F(SharedLibraryTest, RefusesCodeWithoutAnEntry) {
+  parse("func.func @helper() { return }");
+  CPUTarget target = llvm::cantFail(CPUTarget::get("x86-64-v3"));
+  ASSERT_TRUE(succeeded(lowerToLLVM(*module)));
+  llvm::LLVMContext llvmContext;
+  std::vector<VariantCode> variants;
+  variants.push_back({"m", translateToLLVMIR(*module, llvmContext, target)});
+  auto code = combineVariants(std::move(variants), "{}", "m");
+  EXPECT_EQ(llvm::toString(code.takeError()),
+            "the module has no lowered function 'step' or 'main'");
 }
 
 TEST_F(SharedLibraryTest, GraphsAllocateTheirOutputs) {
@@ -192,13 +231,14 @@ TEST_F(SharedLibraryTest, GraphsAllocateTheirOutputs) {
   )");
   const nju_abi_descriptor *descriptor = compile();
   ASSERT_TRUE(descriptor);
-  EXPECT_FALSE(descriptor->step);
-  ASSERT_TRUE(descriptor->run);
+  ASSERT_EQ(descriptor->num_variants, 1u);
+  EXPECT_FALSE(descriptor->variants[0].step);
+  ASSERT_TRUE(descriptor->variants[0].run);
   float x[] = {1, 2, 3, 4, 5, 6};
   int64_t k = 21;
   nju_abi_tensor inputs[2] = {{x, {2, 3}}, {&k, {}}}, outputs[2] = {};
   nju_abi_run_args args = {inputs, outputs, nullptr, 2, nullptr, {}};
-  EXPECT_EQ(descriptor->run(&args), 0);
+  EXPECT_EQ(descriptor->variants[0].run(&args), 0);
   EXPECT_EQ(outputs[0].shape[0], 2);
   EXPECT_EQ(outputs[0].shape[1], 3);
   for (int i = 0; i < 6; ++i)
@@ -225,14 +265,11 @@ TEST_F(SharedLibraryTest, ReportsWhatTheLinkerSays) {
   )");
   CPUTarget target = llvm::cantFail(CPUTarget::get("x86-64-v3"));
   ASSERT_TRUE(succeeded(lowerToLLVM(*module)));
-  ASSERT_TRUE(succeeded(addDescriptor(*module, "{}", "m")));
   llvm::LLVMContext llvmContext;
-  auto code = translateToLLVMIR(*module, llvmContext, target);
-  ASSERT_TRUE(code);
-  llvm::SmallVector<char, 0> object;
-  llvm::raw_svector_ostream out(object);
-  llvm::cantFail(emitCode(*code, target, CodeKind::Object, out));
-  llvm::cantFail(writeFile(file("m.o"), out.str()));
+  std::vector<VariantCode> variants;
+  variants.push_back({"m", translateToLLVMIR(*module, llvmContext, target)});
+  ASSERT_TRUE(variants[0].module);
+  writeObject(std::move(variants), target, "{}", "m");
   std::string error =
       llvm::toString(linkSharedLibrary(file("m.o"), file("m.so"), "m", {}));
   EXPECT_NE(error.find("undefined symbol: missing_function"), std::string::npos)

@@ -24,7 +24,8 @@ protected:
   }
   llvm::json::Value toJSON(const ModelSignature &signature) {
     CPUTarget target = llvm::cantFail(CPUTarget::get("x86-64-v3"));
-    return llvm::cantFail(llvm::json::parse(signature.toJSON(target)));
+    return llvm::cantFail(
+        llvm::json::parse(signature.toJSON("x86-64-v3", target)));
   }
 };
 
@@ -62,11 +63,17 @@ TEST_F(SignatureTest, WritesLanguageModels) {
   signature.weights = {128, "0123456789abcdef"};
   llvm::json::Value json = toJSON(signature);
   llvm::json::Object &root = *json.getAsObject();
-  EXPECT_EQ(root.getInteger("abi"), 2);
+  EXPECT_EQ(root.getInteger("abi"), 3);
   EXPECT_EQ(root.getString("kind"), "lm");
   EXPECT_EQ(root.getString("name"), "tiny \"stories\"");
-  EXPECT_EQ(root.getObject("target")->getString("cpu"), "x86-64-v3");
-  EXPECT_FALSE(root.getObject("target")->getArray("features")->empty());
+  llvm::json::Object &target = *root.getObject("target");
+  EXPECT_EQ(target.getString("name"), "x86-64-v3");
+  ASSERT_EQ(target.getArray("variants")->size(), 1u);
+  llvm::json::Object &variant =
+      *(*target.getArray("variants"))[0].getAsObject();
+  EXPECT_EQ(variant.getString("name"), "x86-64-v3");
+  EXPECT_EQ(variant.getString("cpu"), "x86-64-v3");
+  EXPECT_FALSE(variant.getArray("features")->empty());
   EXPECT_EQ(root.getObject("weights")->getInteger("bytes"), 128);
   EXPECT_EQ(root.getObject("weights")->getString("hash"), "0123456789abcdef");
   llvm::json::Object &lm = *root.getObject("lm");

@@ -21,6 +21,12 @@ struct LoweringOptions {
   bool stopAfterLinalg = false;
 };
 
+/// The parts of the pipeline below, in order. The last alone asks for the
+/// target: code for several processors shares what comes before.
+void buildLinalgPipeline(mlir::OpPassManager &pm);
+void buildBufferizationPipeline(mlir::OpPassManager &pm);
+void buildKernelPipeline(mlir::OpPassManager &pm, llvm::StringRef target);
+
 /// Adds the passes that turn a module of nju ops on tensors (in LM form or with
 /// a `@main`) into `@step` or `@main` on memrefs, with kernels of loops over
 /// vectors, calls and barriers: what `lowerToLLVM` takes. The module gets

@@ -24,6 +24,7 @@ struct CompileOptions {
   std::string input;  ///< The ONNX file.
   std::string output; ///< STEM, or the file of an earlier `emit`.
   std::string target = "host";
+  std::string sysroot; ///< See LinkOptions.
   EmitKind emit = EmitKind::So;
   bool report = false;     ///< Print the report to stdout.
   bool quiet = false;      ///< No progress.

@@ -17,7 +17,7 @@ def LowerToLLVM : Pass<"nju-lower-to-llvm", "::mlir::ModuleOp"> {
     Converts functions on memrefs to the LLVM dialect. Requires that every
     `exec.launch` has become a call. A function `@step` or `@main` of a lowered
     model gets an entry function for the runtime, `nju_step_entry` or
-    `nju_run_entry`, and all functions become internal.
+    `nju_run_entry`, and all other functions become internal.
 
     Before:
 

@@ -49,7 +49,9 @@ struct ModelSignature {
   std::string weightsFile; ///< Plain file name; empty: no weights.
   WeightFileInfo weights;
 
-  std::string toJSON(const CPUTarget &target) const;
+  /// `target` is the value of --target, `variants` what there is code for.
+  std::string toJSON(llvm::StringRef target,
+                     llvm::ArrayRef<CPUTarget> variants) const;
 };
 
 /// Reads the signature of a module in the nju dialect: of `@step` (LM form, its

@@ -31,15 +31,6 @@ void registerTargetInterfaces(mlir::DialectRegistry &registry);
 /// functions as they are. Prints a diagnostic on failure.
 mlir::LogicalResult lowerToLLVM(mlir::ModuleOp module);
 
-/// Adds the one exported symbol, `nju_model_descriptor`, and its alias
-/// `nju_model_descriptor_<toIdentifier(stem)>`, which two models in one program
-/// need. To be
-/// called after `lowerToLLVM` found an entry; `signature` is JSON
-/// (docs/abi.md).
-mlir::LogicalResult addDescriptor(mlir::ModuleOp module,
-                                  llvm::StringRef signature,
-                                  llvm::StringRef stem);
-
 } // namespace nju
 
 #endif // NJU_TARGET_TOLLVM_H

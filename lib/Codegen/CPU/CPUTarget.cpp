@@ -11,14 +11,16 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/TargetParser/AArch64TargetParser.h"
 #include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/Triple.h"
 #include "llvm/TargetParser/X86TargetParser.h"
 
 using namespace llvm;
 
 /// What generated code may use beyond SSE2 and what CPUID tells about: the
 /// runtime checks each of them. Kept sorted.
-static constexpr StringLiteral kFeatures[] = {
+static constexpr StringLiteral kX86Features[] = {
     "amx-bf16",     "amx-int8",   "amx-tile",
     "avx",          "avx2",       "avx512bf16",
     "avx512bitalg", "avx512bw",   "avx512cd",
@@ -30,15 +32,42 @@ static constexpr StringLiteral kFeatures[] = {
     "lzcnt",        "movbe",      "popcnt",
     "sse3",         "sse4.1",     "sse4.2",
     "ssse3"};
+/// The same for aarch64, beyond NEON and what the kernel's AT_HWCAP tells
+/// about. SVE is left out: kernels have vectors of a fixed length.
+static constexpr StringLiteral kAArch64Features[] = {
+    "bf16", "dotprod", "fp16fml", "fullfp16", "i8mm", "lse", "rdm"};
 
-/// What every kernel needs.
+/// What every x86-64 kernel needs.
 static constexpr StringLiteral kNeeded[] = {"avx2", "f16c", "fma"};
 /// What the 512-bit kernels need.
 static constexpr StringLiteral kNeeded512[] = {"avx512bw", "avx512dq",
                                                "avx512f", "avx512vl"};
 
+/// Names of our own: a level of the x86-64 psABI and more. The code of a
+/// library for `x86-64` is that of these and of the levels themselves.
+namespace {
+struct ExtendedLevel {
+  StringLiteral name, level;
+  ArrayRef<StringLiteral> features;
+};
+} // namespace
+static constexpr StringLiteral kVNNI[] = {"avx512vnni"};
+static constexpr StringLiteral kAMX[] = {"amx-bf16", "amx-int8", "amx-tile",
+                                         "avx512bf16", "avx512vnni"};
+static const ExtendedLevel kExtendedLevels[] = {
+    {"x86-64-v4-amx", "x86-64-v4", kAMX},
+    {"x86-64-v4-vnni", "x86-64-v4", kVNNI},
+};
+/// What `x86-64` means, the most demanding first.
+static constexpr StringLiteral kVariants[] = {"x86-64-v4-amx", "x86-64-v4-vnni",
+                                              "x86-64-v4", "x86-64-v3"};
+
+//===----------------------------------------------------------------------===//
+// Features by name
+//===----------------------------------------------------------------------===//
+
 /// Features of a processor that LLVM knows by name, with those they imply.
-static StringSet<> featuresOf(StringRef cpu) {
+static StringSet<> x86Features(StringRef cpu) {
   SmallVector<StringRef> list;
   X86::getFeaturesForCPU(cpu, list);
   StringMap<bool> all;
@@ -50,6 +79,16 @@ static StringSet<> featuresOf(StringRef cpu) {
   for (auto &feature : all)
     if (feature.second)
       set.insert(feature.first());
+  return set;
+}
+
+static StringSet<> aarch64Features(const AArch64::CpuInfo &cpu) {
+  std::vector<StringRef> list;
+  AArch64::getExtensionFeatures(cpu.getImpliedExtensions(), list);
+  StringSet<> set;
+  for (StringRef feature : list)
+    if (feature.consume_front("+"))
+      set.insert(feature);
   return set;
 }
 
@@ -65,47 +104,110 @@ static bool hasAll(const StringSet<> &set, ArrayRef<StringLiteral> wanted) {
   return all_of(wanted, [&](StringRef name) { return set.contains(name); });
 }
 
-/// "host, x86-64-v3, ...": every accepted name.
-static std::string acceptedNames() {
+//===----------------------------------------------------------------------===//
+// Processors by name
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct Processor {
+  std::string cpu; ///< LLVM's name.
+  bool x86;
+  StringSet<> features;
+};
+} // namespace
+
+static std::optional<Processor> findProcessor(StringRef name) {
+  if (name == "host")
+    return Processor{sys::getHostCPUName().str(),
+                     Triple(sys::getDefaultTargetTriple()).isX86(),
+                     hostFeatures()};
+  for (const ExtendedLevel &extended : kExtendedLevels)
+    if (name == extended.name) {
+      StringSet<> features = x86Features(extended.level);
+      features.insert(extended.features.begin(), extended.features.end());
+      return Processor{extended.level.str(), true, features};
+    }
+  if (X86::parseArchX86(name, /*Only64Bit=*/true) != X86::CK_None)
+    return Processor{name.str(), true, x86Features(name)};
+  if (name == "aarch64")
+    return Processor{"generic", false, {}};
+  if (auto cpu = AArch64::parseCpu(AArch64::resolveCPUAlias(name)))
+    return Processor{cpu->Name.str(), false, aarch64Features(*cpu)};
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// Accepted names
+//===----------------------------------------------------------------------===//
+
+static SmallVector<StringRef> acceptedNames() {
+  SmallVector<StringRef> names = {"host", "x86-64"};
+  names.append(std::rbegin(kVariants), std::rend(kVariants));
+  names.push_back("aarch64");
   SmallVector<StringRef> all;
   X86::fillValidCPUArchList(all, /*Only64Bit=*/true);
-  std::string names = "host, x86-64-v3, x86-64-v4";
   for (StringRef name : all)
-    if (!name.starts_with("x86-64") && hasAll(featuresOf(name), kNeeded))
-      names += (", " + name).str();
+    if (!name.starts_with("x86-64") && hasAll(x86Features(name), kNeeded))
+      names.push_back(name);
+  all.clear();
+  AArch64::fillValidCPUArchList(all);
+  names.append(all.begin(), all.end());
   return names;
 }
 
+static Error unknownTarget(StringRef name) {
+  SmallVector<StringRef> names = acceptedNames();
+  StringRef closest;
+  unsigned least = name.size() / 3 + 1;
+  for (StringRef candidate : names) {
+    unsigned distance = name.edit_distance(candidate, true, least);
+    if (distance < least) {
+      least = distance;
+      closest = candidate;
+    }
+  }
+  std::string hint =
+      closest.empty() ? "" : ", did you mean '" + closest.str() + "'";
+  return createStringError("unknown target '" + name + "'" + hint +
+                           "; expected one of: " + join(names, ", "));
+}
+
+//===----------------------------------------------------------------------===//
+// CPUTarget
+//===----------------------------------------------------------------------===//
+
+bool nju::CPUTarget::hasFeature(StringRef feature) const {
+  return is_contained(required, feature);
+}
+
 Expected<nju::CPUTarget> nju::CPUTarget::get(StringRef name) {
+  if (name == "x86-64")
+    return createStringError("target 'x86-64' means several processors, "
+                             "expected one of them: " +
+                             join(ArrayRef(kVariants), ", "));
+  std::optional<Processor> processor = findProcessor(name);
+  if (!processor)
+    return unknownTarget(name);
+  const StringSet<> &set = processor->features;
+  if (processor->x86 && !hasAll(set, kNeeded))
+    return createStringError("target '" + name + "' (" + processor->cpu +
+                             ") lacks AVX2, FMA or F16C, expected one of: " +
+                             join(acceptedNames(), ", "));
   CPUTarget target;
   target.name = name.str();
-  StringSet<> set;
-  if (name == "host") {
-    target.cpu = sys::getHostCPUName().str();
-    set = hostFeatures();
-  } else if (X86::parseArchX86(name, /*Only64Bit=*/true) != X86::CK_None) {
-    target.cpu = name.str();
-    set = featuresOf(name);
-  } else {
-    return createStringError("unknown target '" + name +
-                             "', expected one of: " + acceptedNames());
-  }
-  if (!hasAll(set, kNeeded))
-    return createStringError(
-        "target '" + name + "' (" + target.cpu +
-        ") lacks AVX2, FMA or F16C, expected one of: " + acceptedNames());
-  target.avx512 = hasAll(set, kNeeded512);
-  // Name every feature that the runtime can check, present or absent: a host
-  // whose name promises more than its CPUID (a virtual machine) must not get
-  // code that it cannot run.
-  SmallVector<std::string> flags;
-  for (StringRef feature : kFeatures) {
-    bool present = set.contains(feature);
-    flags.push_back(((present ? "+" : "-") + feature).str());
-    if (present)
+  target.cpu = processor->cpu;
+  target.x86 = processor->x86;
+  target.triple =
+      target.x86 ? "x86_64-unknown-linux-gnu" : "aarch64-unknown-linux-gnu";
+  target.avx512 = target.x86 && hasAll(set, kNeeded512);
+  ArrayRef<StringLiteral> known = kAArch64Features;
+  if (target.x86)
+    known = kX86Features;
+  for (StringRef feature : known)
+    if (set.contains(feature)) {
+      target.features += (target.required.empty() ? "+" : ",+") + feature.str();
       target.required.push_back(feature.str());
-  }
-  target.features = join(flags, ",");
+    }
   // Zen's own prefetchers keep four streams at the speed of a plain read;
   // prefetch instructions cost a fifth of it.
   if (StringRef(target.cpu).starts_with("znver")) {
@@ -113,4 +215,19 @@ Expected<nju::CPUTarget> nju::CPUTarget::get(StringRef name) {
     target.prefetchBytes = 0;
   }
   return target;
+}
+
+Expected<std::vector<nju::CPUTarget>>
+nju::CPUTarget::getVariants(StringRef name) {
+  std::vector<CPUTarget> targets;
+  SmallVector<StringRef> names = {name};
+  if (name == "x86-64")
+    names.assign(std::begin(kVariants), std::end(kVariants));
+  for (StringRef variant : names) {
+    Expected<CPUTarget> target = get(variant);
+    if (!target)
+      return target.takeError();
+    targets.push_back(std::move(*target));
+  }
+  return targets;
 }

@@ -39,8 +39,11 @@ struct TileShape {
 };
 
 /// rows * vectors accumulators, the vectors of a weight row and a broadcast
-/// fill the registers.
+/// fill the registers. NEON multiplies by an element of a register, so it holds
+/// several factors at once.
 TileShape tileShape(const CPUTarget &target) {
+  if (!target.isX86())
+    return TileShape{12, 2};
   return target.getVectorRegisters() == 32 ? TileShape{14, 2} : TileShape{6, 2};
 }
 

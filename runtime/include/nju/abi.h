@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define NJU_ABI_VERSION 2
+#define NJU_ABI_VERSION 3
 #define NJU_ABI_MAGIC "NJUMODEL" /* 8 bytes, no terminator */
 #define NJU_ABI_MAX_RANK 8
 #define NJU_ABI_DESCRIPTOR_SYMBOL "nju_model_descriptor"
@@ -81,15 +81,22 @@ typedef struct nju_abi_run_args {
 typedef int32_t (*nju_abi_step_function)(const nju_abi_step_args *);
 typedef int32_t (*nju_abi_run_function)(nju_abi_run_args *);
 
-/// The one data symbol that a model exports.
-typedef struct nju_abi_descriptor {
-  char magic[8];              ///< NJU_ABI_MAGIC
-  uint32_t abi_version;       ///< NJU_ABI_VERSION
-  uint32_t descriptor_size;   ///< sizeof(nju_abi_descriptor)
-  uint64_t signature_length;  ///< Bytes of `signature`, without the NUL.
-  const char *signature;      ///< JSON, see docs/abi.md; NUL-terminated.
+/// The model's code for one kind of machine.
+typedef struct nju_abi_variant {
   nju_abi_step_function step; ///< NULL if the model is no language model.
   nju_abi_run_function run;   ///< NULL if it is one.
+} nju_abi_variant;
+
+/// The one data symbol that a model exports.
+typedef struct nju_abi_descriptor {
+  char magic[8];             ///< NJU_ABI_MAGIC
+  uint32_t abi_version;      ///< NJU_ABI_VERSION
+  uint32_t descriptor_size;  ///< sizeof(nju_abi_descriptor)
+  uint64_t signature_length; ///< Bytes of `signature`, without the NUL.
+  const char *signature;     ///< JSON, see docs/abi.md; NUL-terminated.
+  uint64_t num_variants;     ///< At least 1.
+  /// As the signature's `target.variants`: those that need most come first.
+  const nju_abi_variant *variants;
 } nju_abi_descriptor;
 
 #ifdef __cplusplus

@@ -85,6 +85,9 @@ typedef struct nju_model_options {
   /// the bytes that are there and all bytes. Nonzero stops with NJU_CANCELLED.
   int (*progress)(void *context, uint64_t done, uint64_t total);
   void *progress_context;
+  /// Which of the model's variants to run ("x86-64-v3"); NULL: the first that
+  /// this machine can. One that it cannot is refused.
+  const char *variant;
 } nju_model_options;
 
 /// Loads `path` (a `.so` made by nju-compile) and its weights. `options`
@@ -108,6 +111,10 @@ NJU_EXPORT void nju_model_release(nju_model *model);
 
 /// The signature as JSON (see docs/abi.md); owned by the model.
 NJU_EXPORT const char *nju_model_signature(const nju_model *model);
+
+/// The name of the variant that runs, one of the signature's `target.variants`;
+/// owned by the model.
+NJU_EXPORT const char *nju_model_variant(const nju_model *model);
 
 /// Size of the vocabulary, which is the length of a row of logits; 0 if the
 /// model is no language model.

@@ -6,5 +6,5 @@
 // KERNEL: error: unknown kernel 'linear_f8', expected pack_rows, linear_f32
 // HEADS: error: unknown kernel 'cached_attention:7x2x64'
 // SIZES: error: unknown kernel 'cache_write:4x0'
-// TARGET: error: unknown target 'z80', expected one of: host, x86-64-v3, x86-64-v4, {{.*}}znver4
+// TARGET: error: unknown target 'z80'; expected one of: host, x86-64, x86-64-v3, x86-64-v4, {{.*}}znver4
 module {}

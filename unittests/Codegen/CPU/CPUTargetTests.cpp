@@ -43,16 +43,78 @@ TEST(CPUTarget, KnowsNamesOfLLVM) {
   EXPECT_TRUE(llvm::is_contained(target.getRequiredFeatures(), "avx512vnni"));
 }
 
+TEST(CPUTarget, CodeUsesNothingBeyondItsFeatures) {
+  for (const char *name : {"host", "znver4", "x86-64-v3"}) {
+    CPUTarget target = llvm::cantFail(CPUTarget::get(name));
+    if (target.isX86())
+      EXPECT_EQ(target.getBaseCPU(), "x86-64");
+    std::string features;
+    for (const std::string &feature : target.getRequiredFeatures())
+      features += (features.empty() ? "+" : ",+") + feature;
+    EXPECT_EQ(target.getFeatures(), features);
+  }
+}
+
+TEST(CPUTarget, X86HasVariants) {
+  std::vector<CPUTarget> variants =
+      llvm::cantFail(CPUTarget::getVariants("x86-64"));
+  std::vector<llvm::StringRef> names;
+  for (const CPUTarget &variant : variants)
+    names.push_back(variant.getVariantName());
+  EXPECT_EQ(names,
+            (std::vector<llvm::StringRef>{"x86-64-v4-amx", "x86-64-v4-vnni",
+                                          "x86-64-v4", "x86-64-v3"}));
+  // Each needs all that the next one needs.
+  for (size_t i = 0; i + 1 < variants.size(); ++i)
+    for (const std::string &feature : variants[i + 1].getRequiredFeatures())
+      EXPECT_TRUE(variants[i].hasFeature(feature)) << feature;
+  EXPECT_TRUE(variants[0].hasFeature("amx-bf16"));
+  EXPECT_TRUE(variants[1].hasFeature("avx512vnni"));
+  EXPECT_FALSE(variants[1].hasFeature("avx512bf16"));
+  EXPECT_NE(errorOf("x86-64").find("means several processors"),
+            std::string::npos);
+}
+
+TEST(CPUTarget, EveryOtherNameIsOneVariant) {
+  for (const char *name :
+       {"host", "x86-64-v3", "sapphirerapids", "cascadelake", "skylake-avx512",
+        "znver4", "aarch64", "neoverse-n1", "neoverse-v1", "apple-m1"})
+    EXPECT_EQ(llvm::cantFail(CPUTarget::getVariants(name)).size(), 1u) << name;
+}
+
+TEST(CPUTarget, AArch64HasFourLanes) {
+  CPUTarget target = llvm::cantFail(CPUTarget::get("aarch64"));
+  EXPECT_FALSE(target.isX86());
+  EXPECT_EQ(target.getTriple(), "aarch64-unknown-linux-gnu");
+  EXPECT_EQ(target.getVectorLanes(), 4);
+  EXPECT_EQ(target.getVectorRegisters(), 32);
+  EXPECT_TRUE(target.getRequiredFeatures().empty());
+}
+
+TEST(CPUTarget, AArch64ProcessorsHaveTheirFeatures) {
+  CPUTarget n1 = llvm::cantFail(CPUTarget::get("neoverse-n1"));
+  EXPECT_TRUE(n1.hasFeature("dotprod"));
+  EXPECT_TRUE(n1.hasFeature("fullfp16"));
+  EXPECT_FALSE(n1.hasFeature("bf16"));
+  CPUTarget v1 = llvm::cantFail(CPUTarget::get("neoverse-v1"));
+  EXPECT_TRUE(v1.hasFeature("bf16"));
+  EXPECT_TRUE(v1.hasFeature("i8mm"));
+  EXPECT_EQ(v1.getFeatures().find("sve"), std::string::npos);
+}
+
 TEST(CPUTarget, UnknownNameListsWhatIsAccepted) {
   std::string error = errorOf("pentium-9");
   EXPECT_NE(error.find("unknown target 'pentium-9'"), std::string::npos);
-  for (const char *name : {"host", "x86-64-v3", "x86-64-v4", "znver4"})
+  for (const char *name : {"host", "x86-64, ", "x86-64-v3", "x86-64-v4",
+                           "znver4", "aarch64", "neoverse-n1"})
     EXPECT_NE(error.find(name), std::string::npos) << name;
+  EXPECT_NE(errorOf("cascadelakes").find("did you mean 'cascadelake'"),
+            std::string::npos);
   EXPECT_EQ(error.find("nehalem"), std::string::npos);
 }
 
 TEST(CPUTarget, RefusesProcessorsWithoutAVX2) {
-  EXPECT_NE(errorOf("x86-64").find("lacks AVX2"), std::string::npos);
+  EXPECT_NE(errorOf("x86-64-v2").find("lacks AVX2"), std::string::npos);
   EXPECT_NE(errorOf("nehalem").find("lacks AVX2"), std::string::npos);
 }
 

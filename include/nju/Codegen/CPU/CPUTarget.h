@@ -17,31 +17,48 @@
 
 namespace nju {
 
-/// An x86-64 processor with AVX2 and FMA, or better. A value type; const
-/// functions may be called from any thread.
+/// An x86-64 processor with AVX2 and FMA or better, or an aarch64 one. A value
+/// type; const functions may be called from any thread.
 class CPUTarget {
 public:
-  /// The processor that `name` (the value of --target) means: `host`,
-  /// `x86-64-v3`, `x86-64-v4`, or a processor name that LLVM knows. Fails, with
-  /// a message that lists what is accepted, for another name and for a
-  /// processor without AVX2, FMA and F16C.
+  /// The processor that `name` means: `host`, `x86-64-v3`, `x86-64-v4`,
+  /// `x86-64-v4-vnni`, `x86-64-v4-amx`, `aarch64`, or a processor name that
+  /// LLVM knows. Fails, with a message that lists what is accepted, for another
+  /// name and for an x86-64 processor without AVX2, FMA and F16C.
   static llvm::Expected<CPUTarget> get(llvm::StringRef name);
+
+  /// The processors that --target=`name` means, those that need most first:
+  /// `x86-64` means several, whose code goes into one library; every other name
+  /// one.
+  static llvm::Expected<std::vector<CPUTarget>>
+  getVariants(llvm::StringRef name);
 
   /// The name that `get` was given.
   llvm::StringRef getName() const { return name; }
-  /// LLVM's -mcpu.
+  /// The same, but the processor's own name for `host`: how the signature calls
+  /// the code.
+  llvm::StringRef getVariantName() const { return name == "host" ? cpu : name; }
+  llvm::StringRef getTriple() const { return triple; }
+  bool isX86() const { return x86; }
+
+  /// The processor that code is tuned for, by LLVM's name.
   llvm::StringRef getCPU() const { return cpu; }
+  /// LLVM's -mcpu: the least processor of the architecture. What code may use
+  /// beyond it is in `getFeatures` alone, so that a host whose name promises
+  /// more than its CPUID (a virtual machine) gets no code that it cannot run.
+  llvm::StringRef getBaseCPU() const { return x86 ? "x86-64" : "generic"; }
   /// LLVM's -mattr: "+avx2,+fma,...".
   const std::string &getFeatures() const { return features; }
   /// Features that the generated code may use, by LLVM's names and sorted: what
   /// the signature lists and the runtime checks (docs/abi.md).
   llvm::ArrayRef<std::string> getRequiredFeatures() const { return required; }
+  bool hasFeature(llvm::StringRef feature) const;
 
   bool hasAVX512() const { return avx512; }
-  /// f32 elements of a vector register: 8 or 16.
-  int64_t getVectorLanes() const { return avx512 ? 16 : 8; }
+  /// f32 elements of a vector register: 4 (NEON), 8 or 16.
+  int64_t getVectorLanes() const { return !x86 ? 4 : avx512 ? 16 : 8; }
   /// Number of vector registers: 16 or 32.
-  int64_t getVectorRegisters() const { return avx512 ? 32 : 16; }
+  int64_t getVectorRegisters() const { return x86 && !avx512 ? 16 : 32; }
 
   /// Linear streams that one thread reads weights in at once, and how many
   /// bytes ahead of each it prefetches (0: the hardware does it better). By
@@ -52,9 +69,9 @@ public:
 private:
   CPUTarget() = default;
 
-  std::string name, cpu, features;
+  std::string name, cpu, triple, features;
   std::vector<std::string> required;
-  bool avx512 = false;
+  bool x86 = true, avx512 = false;
   int64_t readStreams = 2, prefetchBytes = 2048;
 };
 
