@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -94,6 +95,28 @@ class TargetsTest(unittest.TestCase):
             self.assertIn("x86-64-v3", ran)
             info = self.call(BIN_DIR / "nju-run", "info", library)
             self.assertRegex(info.stdout, rf"runs here: +{ran[0]}\n")
+
+    @unittest.skipUnless(shutil.which("qemu-x86_64"), "there is no qemu-x86_64")
+    def test_lesser_machines_run_what_they_can(self) -> None:
+        library = self.compile(TINY_STORIES, "x86-64")
+        run = BIN_DIR / "nju-run"
+        haswell = ["qemu-x86_64", "-cpu", "Haswell", run]
+        info = self.call(*haswell, "info", library)
+        if "lacks" in info.stderr:
+            self.skipTest("this qemu-x86_64 has no AVX2")
+        self.assertRegex(info.stdout, r"runs here: +x86-64-v3\n", info.stderr)
+        path = self.folder / "haswell.npy"
+        result = self.call(*haswell, "logits", library, "--tokens", TOKENS, "-o", path, "--threads", 1)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assert_close(np.load(path), self.logits(library))
+        forced = self.call(*haswell, "info", library, "--variant", "x86-64-v4")
+        self.assertRegex(forced.stderr, r"error: variant 'x86-64-v4' of model '.*' cannot run here: "
+                         r"this machine \(.*Haswell.*\) lacks avx512bw, .*avx512vl\n")
+        nehalem = self.call("qemu-x86_64", "-cpu", "Nehalem", run, "info", library)
+        self.assertEqual(nehalem.returncode, 1)
+        self.assertRegex(nehalem.stderr, r"error: model '.*' was compiled for x86-64, this machine "
+                         r"\(.*Nehalem.*\) lacks .*for x86-64-v4 avx, .*; for x86-64-v3 avx, avx2, .*: "
+                         "compile it for this machine with --target=host")
 
     def test_graphs_have_variants(self) -> None:
         library = self.compile(GRAPH, "x86-64")
