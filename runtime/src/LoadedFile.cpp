@@ -137,15 +137,16 @@ bool ChunkReader::readNext() {
 static bool readAll(ChunkReader &reader, uint64_t total,
                     const LoadProgress &progress) {
   std::vector<std::thread> readers;
-  try {
-    for (unsigned i = 1; i < std::min<uint64_t>(numReaders, total / chunkBytes);
-         ++i)
+  uint64_t most = std::min<uint64_t>(numReaders, total / chunkBytes);
+  while (readers.size() + 1 < most) {
+    try {
       readers.emplace_back([&reader] {
         while (reader.readNext())
           ;
       });
-  } catch (const std::system_error &) {
-    // No more threads: those that are there do the work.
+    } catch (const std::system_error &) {
+      break; // No more threads: those that are there do the work.
+    }
   }
   bool wanted = true;
   while (wanted && reader.readNext())

@@ -230,8 +230,9 @@ n = lambda o, d: int(a[a.index(o) + 1]) if o in a else d
 s = n("--sequences", 1)
 print(json.dumps({"context_tokens": n("--context", 0), "prefill_tokens": n("--prefill", 0),
     "decode_tokens": n("--decode", 0), "bytes_per_token": 9, "flops_per_token": 40,
-    "memory": {"cache": 0}, "prefill_tokens_per_second": 20.0, "decode_steps_per_second":
-    10.0 if s == 1 else 8.0, "decode_tokens_per_second": 10.0 if s == 1 else 64.0}))"""
+    "sequences": s, "memory": {"cache": 0},
+    "prefill_seconds": [999, n("--prefill", 0) / 20],
+    "decode_seconds": [n("--decode", 0) / (10 if s == 1 else 8), 999]}))"""
         peer = """import json, sys
 print("converting")
 print(json.dumps({"peer": "p " + sys.argv[3], "threads": 1, "prefill512_tokens_per_s": 10,

@@ -217,6 +217,7 @@ static Json makeReport(const BenchOptions &options, const Json &signature,
     double rate =
         double(options.prefill) * options.sequences / getMedian(prefills);
     report["prefill_tokens_per_second"] = rate;
+    report["prefill_seconds"] = prefills;
     if (lm.contains("flops_per_token"))
       report["prefill_flops_per_second"] =
           rate * lm["flops_per_token"].get<double>();
@@ -225,6 +226,7 @@ static Json makeReport(const BenchOptions &options, const Json &signature,
     // A step reads the weights once for all sequences.
     double steps = options.decode / getMedian(decodes);
     report["decode_steps_per_second"] = steps;
+    report["decode_seconds"] = decodes;
     report["decode_tokens_per_second"] = steps * options.sequences;
     if (lm.contains("bytes_per_token"))
       report["decode_bytes_per_second"] =
@@ -301,6 +303,7 @@ static void runBench(const BenchOptions &options) {
   // Once without looking at the clock: pages and threads come into being.
   workload.measure();
   std::vector<Times> all;
+  all.reserve(options.repetitions);
   for (int i = 0; i < options.repetitions; ++i)
     all.push_back(workload.measure());
   Json report = makeReport(options, signature, workload.getSession(), all);

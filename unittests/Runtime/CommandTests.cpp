@@ -10,6 +10,7 @@
 
 #include "nju/checksum.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -693,6 +694,12 @@ TEST_F(Command, Benchmarks) {
   EXPECT_GT(report["memory"]["rss_anonymous"].get<uint64_t>(), 0u);
   EXPECT_GT(report["memory"]["rss_file"].get<uint64_t>(), 0u);
   EXPECT_DOUBLE_EQ(report["decode_steps_per_second"].get<double>(), rate);
+  // The median is one of the three.
+  std::vector<double> seconds = report["decode_seconds"];
+  ASSERT_EQ(seconds.size(), 3u);
+  std::sort(seconds.begin(), seconds.end());
+  EXPECT_DOUBLE_EQ(10 / seconds[1], rate);
+  EXPECT_EQ(report["prefill_seconds"].size(), 3u);
   EXPECT_NE(run({"bench", "fake.so", "--prefill", "8", "--decode", "0"})
                 .out.find("prefill       8 tokens"),
             std::string::npos);
