@@ -10,7 +10,7 @@
 // cores or OMP_NUM_THREADS of them. The limits are measured between the
 // kernels, since other work on the machine changes both.
 //
-//   bench-kernels [f16|bf16|f32]
+//   bench-kernels [f16|bf16|f32|attention]
 //
 //===----------------------------------------------------------------------===//
 
@@ -33,11 +33,25 @@ using Linear = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float),
 using Attention = void(int64_t, int64_t, int64_t, int64_t, int64_t, float,
                        NJU_MEMREF3(float), NJU_MEMREF1(int32_t),
                        NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
-                       NJU_MEMREF3(float));
+                       NJU_MEMREF3(float), NJU_MEMREF2(float),
+                       NJU_MEMREF1(int32_t));
 
 namespace {
 
-constexpr int64_t kHeads = 32, kKvHeads = 4, kHeadDim = 64;
+/// Attention of TinyLlama-1.1B, and of Llama-2-7B.
+struct AttentionShape {
+  int64_t heads, kvHeads, headDim;
+};
+constexpr AttentionShape kTiny = {32, 4, 64}, kLarge = {32, 32, 128};
+
+CachedAttentionOptions makeOptions(AttentionShape shape, CacheType type) {
+  CachedAttentionOptions options;
+  options.heads = shape.heads;
+  options.kvHeads = shape.kvHeads;
+  options.headDim = shape.headDim;
+  options.cacheType = type;
+  return options;
+}
 
 /// Huge pages, as the runtime asks for.
 template <typename T>
@@ -69,24 +83,18 @@ struct Bench {
   explicit Bench(const std::string &type)
       : type(type), bytes(type == "f32" ? 4 : 2),
         jit("host",
-            {[](KernelLibrary &l) { return l.packRows(); },
-             [&](KernelLibrary &l) {
-               mlir::Builder b(l.packRows().getContext());
-               return l.linear(type == "f32"    ? mlir::Type(b.getF32Type())
-                               : type == "bf16" ? mlir::Type(b.getBF16Type())
-                                                : mlir::Type(b.getF16Type()),
-                               false);
-             },
-             [](KernelLibrary &l) {
-               CachedAttentionOptions options;
-               options.heads = kHeads;
-               options.kvHeads = kKvHeads;
-               options.headDim = kHeadDim;
-               return l.cachedAttention(options);
-             }}) {}
+            {
+                [](KernelLibrary &l) { return l.packRows(); },
+                [&](KernelLibrary &l) {
+                  mlir::Builder b(l.packRows().getContext());
+                  return l.linear(type == "f32"    ? mlir::Type(b.getF32Type())
+                                  : type == "bf16" ? mlir::Type(b.getBF16Type())
+                                                   : mlir::Type(b.getF16Type()),
+                                  false);
+                },
+            }) {}
 
   void linear(int64_t depth, int64_t columns, int64_t rows);
-  void attention(int64_t length, int64_t tokens);
 
   std::string type;
   int64_t bytes;
@@ -133,41 +141,73 @@ void Bench::linear(int64_t depth, int64_t columns, int64_t rows) {
 }
 
 /// The last `tokens` tokens of a sequence of `length`.
-void Bench::attention(int64_t length, int64_t tokens) {
+static void attention(AttentionShape shape, CacheType type, int64_t length,
+                      int64_t tokens) {
+  int64_t heads = shape.heads, headDim = shape.headDim;
+  int64_t kvHeads = shape.kvHeads;
+  std::string name;
+  AttentionScratch scratch;
+  KernelJIT jit("host", {[&](KernelLibrary &l) {
+                  auto options = makeOptions(shape, type);
+                  auto kernel = l.cachedAttention(options);
+                  name = kernel.getName().str();
+                  scratch = l.attentionScratch(options, length, tokens);
+                  return kernel;
+                }});
   int64_t cacheTokens = (length + 15) / 16 * 16;
-  int64_t cacheBytes = 2 * cacheTokens * kKvHeads * kHeadDim * 4;
-  auto *cache = allocate<uint8_t>(cacheBytes);
-  auto *q = allocate<float>(tokens * kHeads * kHeadDim);
-  auto *y = allocate<float>(tokens * kHeads * kHeadDim);
+  int64_t elementBytes = type == CacheType::F32 ? 4 : 2;
+  int64_t layerBytes = 2 * cacheTokens * kvHeads * headDim * elementBytes;
+  // One token: as many layers as no cache holds.
+  int64_t layers =
+      tokens == 1 ? std::max<int64_t>(1, (400 << 20) / layerBytes) : 1;
+  auto *cache = allocate<uint8_t>(layers * layerBytes);
+  auto *q = allocate<float>(tokens * heads * headDim);
+  auto *y = allocate<float>(tokens * heads * headDim);
   auto *positions = allocate<int32_t>(tokens);
   auto *sequences = allocate<int32_t>(tokens);
+  auto *partials = allocate<float>(scratch.records * scratch.recordSize);
+  auto *counters = allocate<int32_t>(scratch.counters);
   double seen = 0;
   for (int64_t t = 0; t < tokens; ++t) {
     positions[t] = length - tokens + t;
     seen += positions[t] + 1;
   }
-  auto *kernel = jit.get<Attention>("nju_cached_attention_32x4x64");
-  double seconds = best(10, [&] {
+  auto *kernel = jit.get<Attention>(name);
+  double seconds = best(5, [&] {
 #pragma omp parallel
-    kernel(omp_get_thread_num(), omp_get_num_threads(), 0, 1, cacheTokens,
-           0.125f, NJU_ARG3(q, tokens, kHeads, kHeadDim),
-           NJU_ARG1(positions, tokens), NJU_ARG1(sequences, tokens),
-           NJU_ARG1(cache, cacheBytes), NJU_ARG3(y, tokens, kHeads, kHeadDim));
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      int64_t worker = omp_get_thread_num(), workers = omp_get_num_threads();
+#pragma omp single
+      std::memset(counters, 0, scratch.counters * sizeof(*counters));
+      void *data = cache + layer * layerBytes;
+      kernel(worker, workers, 0, 1, cacheTokens, 0.125f,
+             NJU_ARG3(q, tokens, heads, headDim), NJU_ARG1(positions, tokens),
+             NJU_ARG1(sequences, tokens),
+             NJU_ARG1(static_cast<uint8_t *>(data), layerBytes),
+             NJU_ARG3(y, tokens, heads, headDim),
+             NJU_ARG2(partials, scratch.records, scratch.recordSize),
+             NJU_ARG1(counters, scratch.counters));
+#pragma omp barrier
+    }
   });
+  seconds /= layers;
   HostRates rates = measureHostRates();
-  double gflops = 4.0 * kHeads * kHeadDim * seen / seconds / 1e9;
-  std::printf("attention 32x4x64 length=%5ld T=%4ld  %7.1f us  %7.1f GFLOP/s "
-              "(%.2f of %.0f)\n",
-              length, tokens, seconds * 1e6, gflops,
-              gflops * 1e9 / rates.flopsPerSecond, rates.flopsPerSecond / 1e9);
+  double gflops = 4.0 * heads * headDim * seen / seconds / 1e9;
+  double gbytes = layerBytes / seconds / 1e9;
+  std::printf("%s length=%5ld T=%4ld  %9.1f us  %7.1f GFLOP/s (%.2f of %.0f)  "
+              "%6.1f GB/s (%.2f of %.1f)\n",
+              name.c_str(), length, tokens, seconds * 1e6, gflops,
+              gflops * 1e9 / rates.flopsPerSecond, rates.flopsPerSecond / 1e9,
+              gbytes, gbytes * 1e9 / rates.bytesPerSecond,
+              rates.bytesPerSecond / 1e9);
   std::fflush(stdout);
   for (void *data : {(void *)cache, (void *)q, (void *)y, (void *)positions,
-                     (void *)sequences})
+                     (void *)sequences, (void *)partials, (void *)counters})
     std::free(data);
 }
 
-int main(int argc, char **argv) {
-  Bench bench(argc > 1 ? argv[1] : "f16");
+static void products(const std::string &type) {
+  Bench bench(type);
   for (int64_t rows : {1, 8, 512})
     for (auto [depth, columns] : {std::pair<int64_t, int64_t>{2048, 2048},
                                   {2048, 256},
@@ -175,9 +215,18 @@ int main(int argc, char **argv) {
                                   {5632, 2048},
                                   {2048, 32000}})
       bench.linear(depth, columns, rows);
-  for (int64_t length : {128, 512, 2048})
-    bench.attention(length, 1);
-  for (int64_t length : {128, 512, 2048})
-    bench.attention(length, length);
+}
+
+int main(int argc, char **argv) {
+  std::string what = argc > 1 ? argv[1] : "f16";
+  if (what != "attention")
+    products(what);
+  for (AttentionShape shape : {kTiny, kLarge})
+    for (CacheType type : {CacheType::F32, CacheType::F16}) {
+      for (int64_t length : {128, 512, 1900})
+        attention(shape, type, length, 1);
+      attention(shape, type, 512, 512);
+      attention(shape, type, 2048, 512);
+    }
   return 0;
 }

@@ -160,6 +160,7 @@ LogicalResult Compilation::recognize() {
         graph.maxTokens = options.maxTokens;
         graph.maxSequences = options.maxSequences;
         graph.maxBatchTokens = options.maxBatchTokens;
+        graph.cacheType = stringifyCacheType(options.cacheType).str();
         buildGraphPipeline(manager, graph);
       })))
     return failure();

@@ -96,9 +96,12 @@ static void addLimits(ModuleOp module, ModelCosts &costs) {
   costs.maxTokens = number("max_tokens");
   costs.maxSequences = number("max_sequences");
   costs.maxBatchTokens = number("max_batch_tokens");
-  if (ArrayAttr layers = getCacheLayers(module))
-    costs.cacheBytesOfToken = 2 * getCacheElements(layers.getValue()) *
-                              static_cast<int64_t>(sizeof(float));
+  if (ArrayAttr layers = getCacheLayers(module)) {
+
+    costs.cacheBytesOfToken = getCacheBytes(layers.getValue());
+    if (!layers.empty())
+      costs.cacheType = stringifyCacheType(getCacheType(layers[0])).str();
+  }
 }
 
 ModelCosts nju::computeCosts(ModuleOp module) {
@@ -193,10 +196,11 @@ static void printMemory(Lines lines, const ModelCosts &costs,
     return;
   int64_t sequence = costs.cacheBytesOfToken * costs.maxTokens;
   lines.line("key/value cache")
-      << formatBytes(costs.cacheBytesOfToken) << " a token, "
-      << formatBytes(sequence) << " a sequence of " << costs.maxTokens
-      << " tokens, at most " << formatBytes(sequence * costs.maxSequences)
-      << " for " << costs.maxSequences << "\n";
+      << costs.cacheType << ", " << formatBytes(costs.cacheBytesOfToken)
+      << " a token, " << formatBytes(sequence) << " a sequence of "
+      << costs.maxTokens << " tokens, at most "
+      << formatBytes(sequence * costs.maxSequences) << " for "
+      << costs.maxSequences << "\n";
   lines.line("scratch arena")
       << formatBytes(lowered.arenaBytes) << " (lower bound "
       << formatBytes(lowered.arenaLowerBound) << ") for "

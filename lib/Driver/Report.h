@@ -28,6 +28,7 @@ struct ModelCosts {
   int64_t flopsOfToken = 0; ///< Matrix products, each token.
   int64_t flopsOfRow = 0;   ///< Further ones for a token whose logits count.
   int64_t cacheBytesOfToken = 0;
+  std::string cacheType;
   int64_t maxTokens = 0, maxSequences = 0, maxBatchTokens = 0;
   std::map<std::string, int64_t> ops; ///< Structure ops by name.
 };

@@ -139,10 +139,10 @@ static int64_t moduleBytes(ModuleOp module, StringRef name) {
   return attribute ? attribute.getInt() : 0;
 }
 
-/// Elements that one token takes in the cache: keys and values of all layers.
-static int64_t cacheElements(ModuleOp module) {
+/// Bytes that one token takes in the cache.
+static int64_t cacheBytesOfToken(ModuleOp module) {
   ArrayAttr layers = nju::getCacheLayers(module);
-  return layers ? 2 * nju::getCacheElements(layers.getValue()) : 0;
+  return layers ? nju::getCacheBytes(layers.getValue()) : 0;
 }
 
 /// The type of the lowered `@step`; see docs/architecture.md.
@@ -182,7 +182,7 @@ static void callStep(EntryBuilder &k, FunctionType type, Value args,
   Value sequences = integer(FIELD(max_sequences));
   Value cacheTokens = integer(FIELD(cache_tokens));
   Value cacheBytes = k.mul(k.mul(sequences, cacheTokens),
-                           k.constant(4 * cacheElements(k.module)));
+                           k.constant(cacheBytesOfToken(k.module)));
   k.appendMemRef(arguments, pointer(FIELD(weights)),
                  {k.constant(nju::getWeightFileBytes(k.module))});
   k.appendMemRef(arguments, pointer(FIELD(cache)), {cacheBytes});

@@ -158,8 +158,11 @@ static FailureOr<LanguageModelSignature> readLanguageModel(ModuleOp module) {
   for (Attribute layer : complete ? layers.getValue() : ArrayRef<Attribute>()) {
     CacheSignature cache = {};
     auto entry = dyn_cast<DictionaryAttr>(layer);
+    auto type = entry ? entry.getAs<StringAttr>("type") : StringAttr();
+    auto known = type ? parseCacheType(type.getValue()) : std::nullopt;
     complete &= integer(entry, "heads", cache.heads) &&
-                integer(entry, "head_dim", cache.headDim);
+                integer(entry, "head_dim", cache.headDim) && known;
+    cache.type = known.value_or(CacheType::F32);
     lm.cache.push_back(cache);
   }
   if (complete)
@@ -223,6 +226,7 @@ static void writeLanguageModel(llvm::json::OStream &json,
       json.object([&] {
         json.attribute("heads", layer.heads);
         json.attribute("head_dim", layer.headDim);
+        json.attribute("type", stringifyCacheType(layer.type));
       });
   });
   json.attribute("bytes_per_token", lm.bytesPerToken);

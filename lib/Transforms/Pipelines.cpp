@@ -33,6 +33,7 @@ void nju::buildGraphPipeline(OpPassManager &manager,
   form.maxTokens = options.maxTokens;
   form.maxSequences = options.maxSequences;
   form.maxBatchTokens = options.maxBatchTokens;
+  form.cacheType = options.cacheType;
   manager.addPass(createToLMForm(form));
   addCleanUp(manager);
   manager.addPass(createPackWeights());

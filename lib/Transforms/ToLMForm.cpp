@@ -10,6 +10,7 @@
 #include "mlir/IR/Dominance.h"
 #include "mlir/Transforms/CSE.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "nju/Transforms/Passes.h"
 
 namespace nju {
@@ -65,6 +66,9 @@ private:
       if (value < 0 || (value == 0 && StringRef(name) != "max-tokens"))
         return getOperation().emitError()
                << name << " is " << value << ", expected at least 1";
+    if (!parseCacheType(cacheType))
+      return getOperation().emitError()
+             << "cache-type is '" << cacheType << "', expected f32 or f16";
     return success();
   }
 
@@ -158,6 +162,7 @@ private:
       cache.push_back(builder.getDictionaryAttr(
           {builder.getNamedAttr("heads",
                                 builder.getI64IntegerAttr(attention.groups)),
+           builder.getNamedAttr("type", builder.getStringAttr(cacheType)),
            builder.getNamedAttr(
                "head_dim", builder.getI64IntegerAttr(attention.headDim))}));
     auto number = [&](StringRef name, int64_t value) {

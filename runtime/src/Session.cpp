@@ -91,9 +91,8 @@ nju_status Session::reserve() {
   uint64_t cacheBytes = 0;
   uint64_t smallestHead = hugePageSize;
   for (const CacheLayer &layer : signature.cache) {
-    uint64_t bytes = 2 * sizeof(float) * layer.headDim;
-    if (__builtin_mul_overflow(bytes, uint64_t(cacheTokens), &bytes) ||
-        __builtin_mul_overflow(bytes, uint64_t(layer.heads), &bytes) ||
+    uint64_t headBytes = layer.getHeadBytes(cacheTokens), bytes;
+    if (__builtin_mul_overflow(headBytes, 2 * uint64_t(layer.heads), &bytes) ||
         __builtin_mul_overflow(bytes, uint64_t(limits.max_sequences), &bytes) ||
         __builtin_add_overflow(cacheBytes, bytes, &cacheBytes) ||
         cacheBytes > uint64_t(1) << 62)
@@ -103,8 +102,7 @@ nju_status Session::reserve() {
                   "bits can count: lower max_tokens or max_sequences",
                   signature.name.c_str(), limits.max_sequences,
                   limits.max_tokens);
-    smallestHead =
-        std::min(smallestHead, sizeof(float) * layer.headDim * cacheTokens);
+    smallestHead = std::min(smallestHead, headBytes);
   }
   uint64_t arenaBytes = signature.arenaBytes;
   uint64_t available = getAvailableMemory();
@@ -292,9 +290,8 @@ nju_status Session::fork(int32_t from, int32_t to, int32_t length) {
         (int64_t(length) + NJU_ABI_CACHE_BLOCK - 1) / NJU_ABI_CACHE_BLOCK;
     uint8_t *region = cache.getData();
     for (const CacheLayer &layer : model->getSignature().cache) {
-      size_t headBytes = sizeof(float) * cacheTokens * layer.headDim;
-      size_t usedBytes =
-          sizeof(float) * blocks * NJU_ABI_CACHE_BLOCK * layer.headDim;
+      size_t headBytes = layer.getHeadBytes(cacheTokens);
+      size_t usedBytes = layer.getHeadBytes(blocks * NJU_ABI_CACHE_BLOCK);
       size_t sequenceBytes = headBytes * layer.heads;
       for (int part = 0; part < 2; ++part) { // keys, values
         for (int64_t head = 0; head < layer.heads; ++head)

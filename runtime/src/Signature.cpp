@@ -135,6 +135,10 @@ static nju_status readCache(const Json &lm, Signature &signature) {
     if (nju_status status =
             readInteger(layer, "head_dim", 1, 1 << 16, entry.headDim))
       return status;
+    if (nju_status status = readString(layer, "type", entry.type))
+      return status;
+    if (entry.type != "f32" && entry.type != "f16")
+      return bad("lm.cache.type", "f32 or f16");
     signature.cache.push_back(entry);
   }
   return NJU_OK;

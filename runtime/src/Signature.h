@@ -45,6 +45,13 @@ struct TensorType {
 struct CacheLayer {
   int64_t heads;
   int64_t headDim;
+  std::string type; ///< "f32" or "f16"
+
+  /// Bytes of the keys (or the values) of one head for `tokens` tokens, which
+  /// 64 bits can count for any `tokens` below 2^31.
+  uint64_t getHeadBytes(int64_t tokens) const {
+    return (type == "f16" ? 2 : 4) * uint64_t(headDim) * uint64_t(tokens);
+  }
 };
 
 /// What a variant of the code needs.

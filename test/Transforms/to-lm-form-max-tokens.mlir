@@ -2,10 +2,12 @@
 // RUN: not nju-opt %s --nju-to-lm-form=max-tokens=-1 2>&1 | FileCheck %s --check-prefix=NEGATIVE
 // RUN: not nju-opt %s --nju-to-lm-form=max-sequences=0 2>&1 | FileCheck %s --check-prefix=SEQUENCES
 // RUN: nju-opt %s --nju-to-lm-form | FileCheck %s
+// RUN: not nju-opt %s --nju-to-lm-form=cache-type=f8 2>&1 | FileCheck %s --check-prefix=TYPE
 
 // TABLE: error: max-tokens is 17, but the tables of positions in the model end after 16; use max-tokens=16
 // NEGATIVE: error: max-tokens is -1, expected at least 1
 // SEQUENCES: error: max-sequences is 0, expected at least 1
+// TYPE: error: cache-type is 'f8', expected f32 or f16
 // CHECK: max_tokens = 16 : i64
 nju.param @e : tensor<8x8xf32> = #nju.file<"w.data", 0, tensor<8x8xf32>>
 nju.param @p : tensor<16x8xf32> = #nju.file<"w.data", 256, tensor<16x8xf32>>

@@ -1,7 +1,7 @@
 // RUN: nju-opt %s --nju-to-lm-form=max-tokens=16 --split-input-file | FileCheck %s
 
 // Without a cache: one head, a mask of comparisons, learned positions.
-// CHECK: module attributes {nju.lm = {cache = [{head_dim = 4 : i64, heads = 1 : i64}], max_batch_tokens = 512 : i64, max_sequences = 8 : i64, max_tokens = 16 : i64, vocabulary = 8 : i64}}
+// CHECK: module attributes {nju.lm = {cache = [{head_dim = 4 : i64, heads = 1 : i64, type = "f32"}], max_batch_tokens = 512 : i64, max_sequences = 8 : i64, max_tokens = 16 : i64, vocabulary = 8 : i64}}
 // CHECK-LABEL: @step
 // CHECK-SAME: (%[[TOKENS:.*]]: tensor<?xi32> {{.*}}, %[[POSITIONS:.*]]: tensor<?xi32> {{.*}}, %[[SEQUENCES:.*]]: tensor<?xi32> {{.*}}, %[[ROWS:.*]]: tensor<?xi32> {{.*}}) -> (tensor<?x8xf32>
 // CHECK: %[[X:.*]] = nju.add

@@ -76,10 +76,10 @@ class RaggedBatch(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
 
-    def compile(self, model):
+    def compile(self, model, *options):
         stem = pathlib.Path(self.folder.name) / "model"
         subprocess.run([BIN / "nju-compile", ROOT / model, "-o", stem, "--quiet", "--max-tokens=64",
-                        "--max-batch-tokens=24", f"--target={TARGET}"], check=True, capture_output=True)
+                        "--max-batch-tokens=24", f"--target={TARGET}", *options], check=True, capture_output=True)
         handle = self.runtime.load(stem.with_suffix(".so"))
         return handle, int(self.runtime.api.nju_model_vocabulary(handle))
 
@@ -118,9 +118,9 @@ class RaggedBatch(unittest.TestCase):
 
     def test_equals_one_at_a_time(self):
         rng = np.random.default_rng(7)
-        for name in MODELS:
-            with self.subTest(model=name):
-                model, vocabulary = self.compile(name)
+        for name, kv in [*((m, "f32") for m in MODELS), (MODELS[0], "f16"), (MODELS[1], "f16")]:
+            with self.subTest(model=name, kv=kv):
+                model, vocabulary = self.compile(name, f"--kv={kv}")
                 sequences = [rng.integers(3, min(vocabulary, 90), n) for n in (1, 2, 3, 9, 16, 17, 33, 48)]
                 expected = self.alone(model, vocabulary, sequences, 1)
                 for threads in (1, 2, 3):
@@ -131,8 +131,13 @@ class RaggedBatch(unittest.TestCase):
                 self.runtime.api.nju_model_release(model)
 
     def test_fork_and_trim(self):
+        for kv in ("f32", "f16"):
+            with self.subTest(kv=kv):
+                self.check_fork_and_trim(kv)
+
+    def check_fork_and_trim(self, kv):
         rng = np.random.default_rng(8)
-        model, vocabulary = self.compile(MODELS[0])
+        model, vocabulary = self.compile(MODELS[0], f"--kv={kv}")
         prefix, left, right = (rng.integers(3, 90, n) for n in (21, 6, 9))
         expected = self.alone(model, vocabulary, [np.concatenate([prefix, t]) for t in (left, right)], 2)
         session = self.runtime.session(model, 2)

@@ -72,6 +72,13 @@ static cl::opt<int64_t>
 static cl::opt<int64_t> maxBatchTokens(
     "max-batch-tokens", cl::init(512), cl::value_desc("N"), cl::cat(category),
     cl::desc("tokens of one step; longer batches are cut (default: 512)"));
+static cl::opt<nju::CacheType> cacheType(
+    "kv", cl::init(nju::CacheType::F32), cl::cat(category),
+    cl::desc("what keys and values of earlier tokens are kept as"),
+    cl::values(clEnumValN(nju::CacheType::F32, "f32", "as computed (default)"),
+               clEnumValN(nju::CacheType::F16, "f16",
+                          "half the memory, rounded to 11 bits, limited to "
+                          "+-65504")));
 enum class LinkKind { Shared, Static };
 static cl::opt<LinkKind> linkKind(
     "link", cl::init(LinkKind::Shared), cl::cat(category),
@@ -158,6 +165,7 @@ int main(int argc, char **argv) {
   options.maxTokens = maxTokens;
   options.maxSequences = maxSequences;
   options.maxBatchTokens = maxBatchTokens;
+  options.cacheType = cacheType;
 
   mlir::DialectRegistry registry;
   nju::registerCompilerDialects(registry);

@@ -43,8 +43,8 @@ static std::string describeLine(const char *label, const std::string &value) {
 static double getCacheBytesPerToken(const Json &lm) {
   double bytes = 0;
   for (const Json &layer : lm["cache"])
-    bytes += 2.0 * sizeof(float) * layer["heads"].get<double>() *
-             layer["head_dim"].get<double>();
+    bytes += 2.0 * (layer["type"] == "f16" ? 2 : 4) *
+             layer["heads"].get<double>() * layer["head_dim"].get<double>();
   return bytes;
 }
 
@@ -66,8 +66,11 @@ static std::string describeLanguageModel(const Json &lm) {
        {"vocabulary", "max_tokens", "max_sequences", "max_batch_tokens"})
     text += describeLine((std::string(key) + ":").c_str(), lm[key].dump());
   text += describeLine("layers:", std::to_string(lm["cache"].size()));
+  std::string type;
+  if (!lm["cache"].empty())
+    type = lm["cache"][0]["type"].get<std::string>() + ", ";
   text += describeLine(
-      "cache:", formatBytes(perToken) + " a token, " +
+      "cache:", type + formatBytes(perToken) + " a token, " +
                     formatBytes(perToken * lm["max_tokens"].get<double>()) +
                     " a full sequence");
   text += describeLine("scratch:", formatBytes(lm["arena_bytes"]));

@@ -17,6 +17,7 @@
 #include "nju/Conversion/Pipelines.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/Analysis/Evaluator.h"
+#include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Target/Emit.h"
 #include "nju/Target/ToLLVM.h"
@@ -221,10 +222,7 @@ StepJIT::StepJIT(const std::string &text, int64_t maxSequences,
   auto lm =
       impl->source->getOperation()->getAttrOfType<DictionaryAttr>("nju.lm");
   vocabulary = lm.getAs<IntegerAttr>("vocabulary").getInt();
-  int64_t perToken = 0;
-  for (auto layer : lm.getAs<ArrayAttr>("cache").getAsRange<DictionaryAttr>())
-    perToken += layer.getAs<IntegerAttr>("heads").getInt() *
-                layer.getAs<IntegerAttr>("head_dim").getInt() * 2 * 4;
+  int64_t perToken = getCacheBytes(lm.getAs<ArrayAttr>("cache").getValue());
   impl->cache.resize(perToken * maxSequences * cacheTokens);
   impl->arena.resize(impl->arenaBytes + 64);
 }

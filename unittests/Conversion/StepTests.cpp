@@ -107,7 +107,7 @@ const char *kAfter = R"(
 )";
 
 std::string stepText() {
-  return R"(module attributes {nju.lm = {vocabulary = 100 : i64, max_tokens = 64 : i64, max_sequences = 4 : i64, max_batch_tokens = 32 : i64, cache = [{heads = 2 : i64, head_dim = 16 : i64}]}} {
+  return R"(module attributes {nju.lm = {vocabulary = 100 : i64, max_tokens = 64 : i64, max_sequences = 4 : i64, max_batch_tokens = 32 : i64, cache = [{heads = 2 : i64, head_dim = 16 : i64, type = "f32"}]}} {
 )" + weights() +
          R"(
 func.func @step(%tokens: tensor<?xi32> {nju.dims = ["T"]}, %positions: tensor<?xi32> {nju.dims = ["T"]}, %sequences: tensor<?xi32> {nju.dims = ["T"]}, %rows: tensor<?xi32> {nju.dims = ["R"]}) -> tensor<?x100xf32> {

@@ -211,7 +211,7 @@ std::string fake::makeLanguageModelSignature(const std::string &variants) {
          R"(,"max_sequences":)" + std::to_string(maxSequences) +
          R"(,"max_batch_tokens":)" + std::to_string(maxBatchTokens) +
          R"(,"arena_bytes":)" + std::to_string(arenaBytes) +
-         R"(,"cache":[{"heads":2,"head_dim":4},{"heads":1,"head_dim":8}],)"
+         R"(,"cache":[{"heads":2,"head_dim":4,"type":"f32"},{"heads":1,"head_dim":8,"type":"f32"}],)"
          R"("bytes_per_token":256,"flops_per_token":512},)"
          R"("inputs":[{"name":"tokens","type":"i64","shape":["b","s"]}],)"
          R"("outputs":[{"name":"logits","type":"f32","shape":["b","s",64]}]})";

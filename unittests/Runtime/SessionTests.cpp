@@ -87,6 +87,19 @@ TEST_F(Session, TakesCompiledLimits) {
   EXPECT_EQ(memory.weights, 256u);
 }
 
+TEST_F(Session, KeepsKeysAndValuesInTheTypeOfTheLayer) {
+  FakeLanguageModel half(replaced(fake::makeLanguageModelSignature(),
+                                  R"("head_dim":4,"type":"f32")",
+                                  R"("head_dim":4,"type":"f16")"));
+  ModelHandle model = half.open();
+  nju_session *created = nullptr;
+  ASSERT_OK(nju_session_create(model.get(), nullptr, &created));
+  SessionHandle owner(created);
+  // Two heads of 4 in two bytes, one of 8 in four.
+  EXPECT_EQ(nju_session_memory(created).cache,
+            48u * fake::maxSequences * 2 * (2 * 2 * 4 + 4 * 8));
+}
+
 TEST_F(Session, TakesSmallerLimits) {
   setenv("NJU_CORES", "2", 1);
   session = create({17, 1, 2});

@@ -70,7 +70,7 @@ protected:
 /// A model whose step writes what it was given to its logits.
 constexpr llvm::StringLiteral kStep = R"(
 module attributes {nju.arena_bytes = 64 : i64, nju.weight_bytes = 128 : i64,
-    nju.lm = {cache = [{heads = 2 : i64, head_dim = 8 : i64}]}} {
+    nju.lm = {cache = [{heads = 2 : i64, head_dim = 8 : i64, type = "f32"}]}} {
   func.func @step(%worker: index, %workers: index, %tokens: memref<?xi32>,
       %positions: memref<?xi32>, %sequences: memref<?xi32>, %rows: memref<?xi32>,
       %logits: memref<?x4xf32>, %weights: memref<?xi8>, %cache: memref<?xi8>,

@@ -32,7 +32,7 @@ protected:
 constexpr llvm::StringLiteral kStep = R"(
 module attributes {nju.lm = {vocabulary = 100 : i64, max_tokens = 64 : i64,
     max_sequences = 4 : i64, max_batch_tokens = 32 : i64,
-    cache = [{heads = 2 : i64, head_dim = 8 : i64}]}} {
+    cache = [{heads = 2 : i64, head_dim = 8 : i64, type = "f16"}]}} {
   nju.param @embedding : tensor<100x16xf16> = #nju.file<"m", 0, tensor<100x16xf16>>
   nju.param @head : tensor<4x16x32xf16> = #nju.file<"m", 0, tensor<16x100xf16>> {panels = 32 : i64}
   func.func @step(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
@@ -82,6 +82,7 @@ TEST_F(SignatureTest, WritesLanguageModels) {
   EXPECT_EQ(lm.getInteger("arena_bytes"), 4096);
   EXPECT_EQ((*lm.getArray("cache"))[0].getAsObject()->getInteger("head_dim"),
             8);
+  EXPECT_EQ((*lm.getArray("cache"))[0].getAsObject()->getString("type"), "f16");
   EXPECT_EQ(root.getArray("outputs")->size(), 1u);
 }
 

@@ -19,7 +19,8 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
     Nothing is required of the module. Names: `pack_rows`, `linear_f32`,
     `linear_f16`, `linear_bf16` and the three with `_bias`,
     `cache_write:GxD`, `cached_attention:HxGxD` (query heads, key/value heads,
-    head dimension), the last also as `cached_attention:HxGxD:WINDOW`.
+    head dimension), these two also with `:f16` for a cache in f16, and the last
+    with `:WINDOW`.
 
     Before: `module {}`. After `--nju-emit-kernels="kernels=pack_rows"` (the body
     is left out):

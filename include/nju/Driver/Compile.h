@@ -10,6 +10,7 @@
 #define NJU_DRIVER_COMPILE_H
 
 #include "mlir/IR/MLIRContext.h"
+#include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "llvm/Support/LogicalResult.h"
 #include <cstdint>
 #include <string>
@@ -32,6 +33,7 @@ struct CompileOptions {
   int64_t maxTokens = 0;   ///< 0: what the model allows, at most 2048.
   int64_t maxSequences = 8;
   int64_t maxBatchTokens = 512;
+  CacheType cacheType = CacheType::F32;
 };
 
 /// Loads every dialect and extension that a compilation needs.

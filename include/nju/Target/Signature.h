@@ -11,6 +11,7 @@
 
 #include "mlir/IR/BuiltinOps.h"
 #include "nju/Codegen/CPU/CPUTarget.h"
+#include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "nju/Target/WeightFile.h"
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@ struct TensorSignature {
 /// The cache of a layer.
 struct CacheSignature {
   int64_t heads, headDim;
+  CacheType type;
 };
 
 /// What is particular to a language model.

@@ -183,7 +183,7 @@ def ToLMForm : Pass<"nju-to-lm-form", "::mlir::ModuleOp"> {
     ```mlir
     module attributes {nju.lm = {vocabulary = 8 : i64, max_tokens = 2048 : i64,
         max_sequences = 8 : i64, max_batch_tokens = 512 : i64,
-        cache = [{heads = 2 : i64, head_dim = 4 : i64} ]}} {
+        cache = [{heads = 2 : i64, head_dim = 4 : i64, type = "f32"} ]}} {
       func.func private @step(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
                               %sequences: tensor<?xi32>, %rows: tensor<?xi32>)
           -> tensor<?x8xf32>
@@ -197,6 +197,8 @@ def ToLMForm : Pass<"nju-to-lm-form", "::mlir::ModuleOp"> {
            "Sequences that the cache holds unless the program says otherwise">,
     Option<"maxBatchTokens", "max-batch-tokens", "int64_t", "512",
            "Tokens of one step">,
+    Option<"cacheType", "cache-type", "std::string", "\"f32\"",
+           "What keys and values are kept as: f32 or f16">,
   ];
   let statistics = [
     Statistic<"numAttention", "attention", "Attentions that got a cache">,

@@ -23,6 +23,9 @@ struct GraphPipelineOptions
                                llvm::cl::desc("sequences of a session")};
   Option<int64_t> maxBatchTokens{*this, "max-batch-tokens", llvm::cl::init(512),
                                  llvm::cl::desc("tokens of a step")};
+  Option<std::string> cacheType{
+      *this, "cache-type", llvm::cl::init("f32"),
+      llvm::cl::desc("what keys and values are kept as: f32 or f16")};
 };
 
 /// From an imported graph to the form that is lowered: `@step` for a causal

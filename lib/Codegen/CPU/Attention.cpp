@@ -6,17 +6,23 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// One item of work is a token and some query heads of one key/value head, so
-// that a key or a value is loaded once for all of them. Chunks of positions
-// start at multiples of the cache block, whatever the batch is: scores, their
-// exponentials and the sums come in an order that the token's position alone
-// decides.
+// A row is a token and a query head. Its result is made of chunks of positions
+// that start at multiples of kChunk: each has its own maximum, sum of
+// exponentials and weighted sum of values (a record), and records are combined
+// from left to right. So nothing but the row's position decides the order of
+// the arithmetic, and the chunks may be computed in any order by anybody:
+//
+// * Tokens that follow each other in a sequence are a run. A unit of work is a
+//   run and the query heads of one key/value head; its rows are the rows of a
+//   small matrix product, so that a key or a value loaded is used for many.
+// * With many tokens, units are dealt out. With few, their chunks are: a worker
+//   gets a contiguous share of all chunks. The records of a unit that several
+//   workers have a part of lie in memory, and who finishes last combines them.
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelBuilder.h"
+#include "CacheAddresses.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
-#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include <limits>
 
 using namespace mlir;
@@ -25,43 +31,74 @@ using namespace nju;
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
-/// Positions in a block of the key cache; equal to NJU_ABI_CACHE_BLOCK.
-static constexpr int64_t kCacheBlock = 16;
-/// Positions whose scores are held at once; a multiple of every number of
-/// blocks that scores are computed for at once.
+/// Positions of a record; a multiple of every number of positions that scores
+/// are computed for at once.
 static constexpr int64_t kChunk = 128;
+/// Rows of a unit with several tokens: enough to use a chunk many times while
+/// it is in the cache, few enough for the rows to stay there too.
+static constexpr int64_t kUnitRows = 48;
+/// Most heads that a unit takes from a group.
+static constexpr int64_t kUnitHeads = 32;
+/// Elements of the queries of a unit: bounds what lies on the stack.
+static constexpr int64_t kUnitElements = 8192;
+/// Tokens up to which chunks are dealt out instead of units, and the bytes of
+/// records that this may cost.
+static constexpr int64_t kSplitTokens = 8, kSplitBytes = 4 << 20;
+
+/// Tiles of so many rows are a token alone, as a rule, and compute about as
+/// long as they read: keys are prefetched while values are used, and the other
+/// way round. With fewer rows the processor's own prefetch is faster, with more
+/// what is read lies in the cache already.
+static constexpr int64_t kPrefetchRows[] = {4, 8};
+
+static constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 namespace {
 
-/// Addresses in the cache of one layer, in f32 elements; see
-/// nju_abi_step_args.
-class CacheAddresses {
-public:
-  CacheAddresses(KernelBuilder &k, Value bytes, Value before,
-                 Value maxSequences, Value cacheTokens, int64_t heads,
-                 int64_t headDim)
-      : k(k), heads(heads) {
-    auto type = MemRefType::get({ShapedType::kDynamic}, k.b.getF32Type());
-    Value elements = k.div(k.dim(bytes, 0), 4);
-    cache = memref::ViewOp::create(k.b, k.loc, type, bytes, k.index(0),
-                                   ValueRange{elements});
-    Value positions = k.mul(maxSequences, cacheTokens);
-    keyRegion = k.mul(k.mul(positions, before), 2);
-    valueRegion = k.add(keyRegion, k.mul(positions, heads * headDim));
-    headSize = k.mul(cacheTokens, headDim);
-  }
+/// Sizes that follow from the options and the target.
+struct AttentionShape {
+  AttentionShape(const CachedAttentionOptions &options,
+                 const CPUTarget &target);
 
-  /// Begin of a head of a sequence, relative to a region.
-  Value head(Value sequence, Value head) {
-    return k.mul(k.add(k.mul(sequence, heads), head), headSize);
-  }
+  int64_t lanes;
+  int64_t registers;    ///< Of the processor.
+  int64_t accumulators; ///< Those for sums.
+  int64_t tileRows;     ///< Most rows whose sums are in registers at once.
+  int64_t scoreVectors; ///< Of positions, for each row: whole cache blocks.
+  int64_t parts;        ///< Units that the heads of a group make.
+  int64_t maxTokens;    ///< Of a unit.
+  int64_t maxRows;      ///< Of a unit.
+  int64_t sumColumn;    ///< Of a record: where the sum's lanes begin.
+  int64_t recordSize;   ///< Elements: weighted sum, lanes of the sum, maximum.
 
-  Value cache, keyRegion, valueRegion;
+  int64_t maxColumn() const { return sumColumn + lanes; }
+};
 
-private:
-  KernelBuilder &k;
-  int64_t heads;
-  Value headSize;
+/// Tokens that follow each other in the batch and in a sequence.
+struct Run {
+  Value starts; ///< There is one that starts here; else the rest is void.
+  Value token, count;
+  Value position; ///< Of the first token.
+  Value firstChunk, chunks;
+};
+
+/// A run and query heads of one key/value head.
+struct Unit {
+  Run run;
+  Value number; ///< Of the key/value head and the part of its group.
+  Value firstHead, heads, rows;
+  Value keys, values;
+};
+
+/// Rows of a unit that are in registers at once.
+struct Tile {
+  Value begin, size;
+  Value first, last; ///< Positions of its first and its last token.
+};
+
+/// A record in memory: a row of a memref<?x(recordSize)>.
+struct Record {
+  Value memref, row;
 };
 
 /// Emits the body of `cachedAttention`.
@@ -73,325 +110,565 @@ public:
   void emit();
 
 private:
-  void emitItem(int64_t heads);
-  void emitScores(int64_t heads, Value chunk, Value blocks);
-  Value maskedScore(Value score, Value position, Value slope);
-  void emitSoftmax(int64_t heads, Value blocks, Values &carried,
-                   Values &factors);
-  void emitWeightedSum(int64_t heads, Value chunk, Value end,
-                       ArrayRef<Value> factors);
-  void emitDivision(int64_t heads, ArrayRef<Value> sums);
-  Value reduce(vector::CombiningKind kind, Value vector) {
-    return vector::ReductionOp::create(k.b, k.loc, kind, vector);
+  Run runAt(Value token, Value next);
+  std::pair<Value, Value> ownChunks(const Run &run, Value offset, Value number);
+  Unit unitOf(const Run &run, Value number);
+  void emitUnit(const Unit &unit, Value from, Value to);
+  void emitChunk(const Unit &unit, Value chunk, Value whole, Value stored);
+  void emitTile(const Unit &unit, const Tile &tile, Value chunk, Value whole,
+                Value stored);
+  void emitScores(int64_t rows, const Unit &unit, const Tile &tile, Value chunk,
+                  Value blocks);
+  void emitSoftmax(const Unit &unit, const Tile &tile, Value row, Value chunk,
+                   Value blocks);
+  void emitMask(const Unit &unit, Value row, Value scoreRow, Value chunk,
+                Value count);
+  void emitWeightedSums(const Unit &unit, int64_t rows, Value firstRow,
+                        Value chunk, Value from, Value to, bool first);
+  void emitCombination(const Record &state, const Record &record);
+  void emitArrival(const Unit &unit, Value count);
+  void emitResults(const Unit &unit);
+  void copyQueries(const Unit &unit);
+  void clearStates(const Unit &unit);
+
+  Value windowBegin(Value position);
+  Value positionOf(const Unit &unit, Value row) {
+    return k.add(unit.run.position, k.div(row, unit.heads));
+  }
+  void prefetch(int64_t rows, const Values &at, Value distance) {
+    if (kPrefetchRows[0] <= rows && rows <= kPrefetchRows[1])
+      for (Value index : at)
+        k.prefetch(addresses.cache, k.add(index, distance));
+  }
+  /// The token at `position` sees something of the chunk.
+  Value sees(Value position, Value chunk);
+  Value tokenOf(const Unit &unit, Value row) {
+    return k.add(unit.run.token, k.div(row, unit.heads));
+  }
+  Value headOf(const Unit &unit, Value row) {
+    return k.add(unit.firstHead, k.rem(row, unit.heads));
+  }
+  /// Where the record of a chunk (by its number in the unit) of a row goes that
+  /// other workers read.
+  Record storedRecord(const Unit &unit, Value row, Value chunk) {
+    Value number =
+        k.add(k.mul(tokenOf(unit, row), options.heads), headOf(unit, row));
+    return {partials, k.add(k.mul(number, capacity), chunk)};
+  }
+  /// Calls `body(column, size)` for the vectors of a row of D elements.
+  void forEachPiece(llvm::function_ref<void(Value, int64_t)> body);
+  Value onStack(int64_t rows, int64_t columns) {
+    auto type = MemRefType::get({rows, columns}, k.b.getF32Type());
+    return memref::AllocaOp::create(k.b, k.loc, type,
+                                    k.b.getI64IntegerAttr(64));
   }
 
   KernelBuilder &k;
   const CachedAttentionOptions &options;
-  Value worker, workers, scale, q, positions, sequences, y, slopes;
+  AttentionShape shape;
+  Value worker, workers, cacheTokens, scale, q, positions, sequences, y;
+  Value partials, counters, slopes;
   CacheAddresses addresses;
   /// Vectors that make up a row of D elements: registers, then powers of two.
   llvm::SmallVector<int64_t> pieces;
-  int64_t group, maxHeads, maxAccumulators, parts, blockVectors;
-  Value scores; ///< [maxHeads, kChunk]
-  // Of the item at hand.
-  Value token, firstHead, position, begin, keys, values;
+  int64_t group;
+  // On the stack: a unit's queries, times the scale, and records of what came
+  // before; a tile's scores, and records of the chunk at hand.
+  Value queries, states, scores, records;
+  Value capacity; ///< Chunks of a sequence.
+  Value split;    ///< Chunks are dealt out, from `begin` to `end`.
+  Value begin, end;
 };
 
 } // namespace
 
+AttentionShape::AttentionShape(const CachedAttentionOptions &options,
+                               const CPUTarget &target)
+    : lanes(target.getVectorLanes()) {
+  registers = target.getVectorRegisters();
+  accumulators = registers == 32 ? 24 : 12;
+  int64_t group = options.heads / options.kvHeads;
+  // Few enough streams of keys for the processor to follow.
+  scoreVectors = std::max<int64_t>(2, kCacheBlock / lanes);
+  int64_t most = std::max<int64_t>(1, kUnitElements / options.headDim);
+  tileRows = std::min(accumulators / scoreVectors, most);
+  parts = llvm::divideCeil(group, std::min(kUnitHeads, most));
+  int64_t heads = llvm::divideCeil(group, parts);
+  maxTokens = std::max<int64_t>(1, std::min(kUnitRows, most) / heads);
+  maxRows = maxTokens * heads;
+  sumColumn = llvm::alignTo(options.headDim, lanes);
+  recordSize = sumColumn + 2 * lanes;
+}
+
 AttentionEmitter::AttentionEmitter(KernelBuilder &k, const CPUTarget &target,
                                    const CachedAttentionOptions &options,
                                    func::FuncOp function, Value slopes)
-    : k(k), options(options), worker(function.getArgument(0)),
-      workers(function.getArgument(1)), scale(function.getArgument(5)),
+    : k(k), options(options), shape(options, target),
+      worker(function.getArgument(0)), workers(function.getArgument(1)),
+      cacheTokens(function.getArgument(4)), scale(function.getArgument(5)),
       q(function.getArgument(6)), positions(function.getArgument(7)),
       sequences(function.getArgument(8)), y(function.getArgument(10)),
+      partials(function.getArgument(11)), counters(function.getArgument(12)),
       slopes(slopes),
       addresses(k, function.getArgument(9), function.getArgument(2),
-                function.getArgument(3), function.getArgument(4),
-                options.kvHeads, options.headDim) {
+                function.getArgument(3), cacheTokens, options.kvHeads,
+                options.headDim, getElementType(options.cacheType, k.b)) {
   int64_t left = options.headDim;
   for (int64_t size = k.lanes; size >= 1; size /= 2)
     for (; left >= size; left -= size)
       pieces.push_back(size);
   group = options.heads / options.kvHeads;
-  bool wide = target.getVectorRegisters() == 32;
-  maxAccumulators = wide ? 24 : 10;
-  int64_t registers = pieces.size();
-  maxHeads = std::clamp<int64_t>(maxAccumulators / registers, 1,
-                                 std::min<int64_t>(group, wide ? 8 : 4));
-  parts = llvm::divideCeil(group, maxHeads);
-  maxHeads = llvm::divideCeil(group, parts);
-  blockVectors = kCacheBlock / k.lanes;
-  auto type = MemRefType::get({maxHeads, kChunk}, k.b.getF32Type());
-  scores =
-      memref::AllocaOp::create(k.b, k.loc, type, k.b.getI64IntegerAttr(64));
+  queries = onStack(shape.maxRows, options.headDim);
+  states = onStack(shape.maxRows, shape.recordSize);
+  scores = onStack(shape.tileRows, kChunk);
+  records = onStack(shape.tileRows, shape.recordSize);
 }
 
-/// -inf where the position is not one that the token sees; `position` is that
-/// of lane 0.
-Value AttentionEmitter::maskedScore(Value score, Value lane0, Value slope) {
-  auto compare = [&](arith::CmpIPredicate predicate, Value x, Value y) {
-    return arith::CmpIOp::create(k.b, k.loc, predicate, x, y);
-  };
-  Value at = k.add(k.broadcastI32(lane0), k.lanesI32());
-  Value own = k.broadcastI32(position);
-  if (slope) {
-    Value distance = arith::SIToFPOp::create(k.b, k.loc, k.vectorType(k.lanes),
-                                             k.sub(at, own));
-    score = k.fma(k.broadcast(slope), distance, score);
+void AttentionEmitter::forEachPiece(
+    llvm::function_ref<void(Value, int64_t)> body) {
+  int64_t column = 0;
+  for (int64_t size : pieces) {
+    body(k.index(column), size);
+    column += size;
   }
-  Value seen = compare(arith::CmpIPredicate::sle, at, own);
-  if (options.window)
-    seen = arith::AndIOp::create(
-        k.b, k.loc, seen,
-        compare(arith::CmpIPredicate::sge, at, k.broadcastI32(begin)));
-  return arith::SelectOp::create(
-      k.b, k.loc, seen, score,
-      k.splat(-std::numeric_limits<float>::infinity()));
 }
 
-/// scores[h][i] = scale * q_h . k_i of the `blocks` blocks of the chunk. Blocks
-/// are taken several at a time, so that many sums are in flight; past the last
-/// block its keys are read again and the scores become -inf.
-void AttentionEmitter::emitScores(int64_t heads, Value chunk, Value blocks) {
-  int64_t atOnce = heads * blockVectors >= 4 ? 2 : 4;
-  Value last = k.add(k.div(chunk, kCacheBlock), k.sub(blocks, k.index(1)));
-  k.loop(k.index(0), blocks, k.index(atOnce), [&](Value block) {
-    Values bases;
-    for (int64_t u = 0; u < atOnce; ++u) {
-      Value number = k.add(k.add(k.div(chunk, kCacheBlock), block), u);
-      bases.push_back(k.add(
-          keys, k.mul(k.min(number, last), options.headDim * kCacheBlock)));
-    }
-    int64_t vectors = atOnce * blockVectors;
-    Values sums(heads * vectors, k.splat(0.0f));
-    sums = k.loop(
-        k.index(0), k.index(options.headDim), k.index(1), sums,
-        [&](Value d, Values sums) {
-          Values rows;
-          for (int64_t i = 0; i < vectors; ++i)
-            rows.push_back(k.loadVector(
-                addresses.cache,
-                {k.add(k.add(bases[i / blockVectors], k.mul(d, kCacheBlock)),
-                       i % blockVectors * k.lanes)}));
-          for (int64_t h = 0; h < heads; ++h) {
-            Value factor =
-                k.broadcast(k.load(q, {token, k.add(firstHead, h), d}));
-            for (int64_t i = 0; i < vectors; ++i)
-              sums[h * vectors + i] =
-                  k.fma(factor, rows[i], sums[h * vectors + i]);
-          }
-          return sums;
-        });
-    for (int64_t h = 0; h < heads; ++h) {
-      Value slope = slopes ? k.load(slopes, {k.add(firstHead, h)}) : Value();
-      for (int64_t i = 0; i < vectors; ++i) {
-        Value offset = k.add(k.mul(block, kCacheBlock), i * k.lanes);
-        Value score = k.mulf(sums[h * vectors + i], k.broadcast(scale));
-        k.storeVector(maskedScore(score, k.add(chunk, offset), slope), scores,
-                      {k.index(h), offset});
-      }
-    }
+/// The first position that the token at `position` sees.
+Value AttentionEmitter::windowBegin(Value position) {
+  if (!options.window)
+    return k.index(0);
+  Value past = k.add(position, 1);
+  return k.sub(past, k.min(past, k.index(*options.window)));
+}
+
+Value AttentionEmitter::sees(Value position, Value chunk) {
+  return k.both(k.less(chunk, k.add(position, 1)),
+                k.less(windowBegin(position), k.add(chunk, kChunk)));
+}
+
+/// The run that starts at `token`, unless it belongs to one before (`next` is
+/// where that ended).
+Run AttentionEmitter::runAt(Value token, Value next) {
+  Run run;
+  run.token = token;
+  run.starts = k.less(next, k.add(token, 1));
+  run.position = k.loadIndex(positions, {token});
+  Value sequence = k.load(sequences, {token});
+  Value left = k.sub(k.dim(q, 0), token);
+  Value most =
+      k.select(run.starts, k.min(left, k.index(shape.maxTokens)), k.index(1));
+  run.count = k.loop(k.index(1), most, k.index(1), {k.index(1)},
+                     [&](Value i, Values count) -> Values {
+                       Value other = k.add(token, i);
+                       Value follows =
+                           k.both(k.equal(k.load(sequences, {other}), sequence),
+                                  k.equal(k.loadIndex(positions, {other}),
+                                          k.add(run.position, i)));
+                       follows = k.both(follows, k.equal(count[0], i));
+                       return {k.select(follows, k.add(count[0], 1), count[0])};
+                     })[0];
+  run.firstChunk = k.div(windowBegin(run.position), kChunk);
+  Value end = k.ceilDiv(k.add(run.position, run.count), kChunk);
+  run.chunks = k.sub(end, run.firstChunk);
+  return run;
+}
+
+Unit AttentionEmitter::unitOf(const Run &run, Value number) {
+  Unit unit;
+  unit.run = run;
+  unit.number = number;
+  Value kvHead = k.div(number, shape.parts), part = k.rem(number, shape.parts);
+  Value from = k.div(k.mul(part, group), shape.parts);
+  Value to = k.div(k.mul(k.add(part, 1), group), shape.parts);
+  unit.firstHead = k.add(k.mul(kvHead, group), from);
+  unit.heads =
+      group % shape.parts == 0 ? k.index(group / shape.parts) : k.sub(to, from);
+  unit.rows = k.mul(run.count, unit.heads);
+  Value sequence = k.loadIndex(sequences, {run.token});
+  unit.keys = addresses.keys(sequence, kvHead);
+  unit.values = addresses.values(sequence, kvHead);
+  return unit;
+}
+
+void AttentionEmitter::copyQueries(const Unit &unit) {
+  k.loop(k.index(0), unit.rows, [&](Value row) {
+    Value token = tokenOf(unit, row), head = headOf(unit, row);
+    forEachPiece([&](Value column, int64_t size) {
+      Value part = k.loadVector(q, {token, head, column}, size);
+      k.storeVector(k.mulf(part, k.broadcast(scale, size)), queries,
+                    {row, column});
+    });
   });
 }
 
-/// scores[h][i] = exp(scores[h][i] - max). `carried` are, for each head, the
-/// maximum and the sum (a vector of partial sums) so far; `factors` become
-/// what earlier results must be multiplied by.
-void AttentionEmitter::emitSoftmax(int64_t heads, Value blocks, Values &carried,
-                                   Values &factors) {
-  Value count = k.mul(blocks, kCacheBlock), step = k.index(k.lanes);
-  Value zero = k.index(0);
-  for (int64_t h = 0; h < heads; ++h) {
-    Value &maximum = carried[2 * h], &sum = carried[2 * h + 1];
-    Value row = k.index(h);
-    Value most =
-        k.loop(zero, count, step, {k.broadcast(maximum)},
-               [&](Value i, Values most) -> Values {
-                 Value score = k.loadVector(scores, {row, i});
-                 return {arith::MaxNumFOp::create(k.b, k.loc, most[0], score)};
-               })[0];
-    Value newMaximum = reduce(vector::CombiningKind::MAXNUMF, most);
-    Value shift = k.broadcast(newMaximum);
-    Value factor = k.expOfNonPositive(k.subf(k.broadcast(maximum), shift));
-    sum = k.loop(zero, count, step, {k.mulf(sum, factor)},
-                 [&](Value i, Values sum) -> Values {
-                   Value weight = k.expOfNonPositive(
-                       k.subf(k.loadVector(scores, {row, i}), shift));
-                   k.storeVector(weight, scores, {row, i});
-                   return {k.addf(sum[0], weight)};
-                 })[0];
-    maximum = newMaximum;
-    factors.push_back(
-        vector::ExtractOp::create(k.b, k.loc, factor, int64_t(0)));
-  }
+/// Nothing seen yet: the rest of a state counts for nothing then.
+void AttentionEmitter::clearStates(const Unit &unit) {
+  k.loop(k.index(0), unit.rows, [&](Value row) {
+    k.store(k.f32(-kInfinity), states, {row, k.index(shape.maxColumn())});
+  });
 }
 
-/// y_h = y_h * factor_h + sum over the chunk's positions of weight * v.
-void AttentionEmitter::emitWeightedSum(int64_t heads, Value chunk, Value end,
-                                       ArrayRef<Value> factors) {
-  Value first = chunk;
-  if (options.window)
-    first = arith::MaxUIOp::create(k.b, k.loc, chunk, begin);
-  int64_t perPass = std::max<int64_t>(1, maxAccumulators / heads);
+/// scores[r][i] = q_r . k_i of the `blocks` blocks of the chunk, for the `rows`
+/// rows of the tile. Past the last block its keys are read again; nobody looks
+/// at those scores.
+void AttentionEmitter::emitScores(int64_t rows, const Unit &unit,
+                                  const Tile &tile, Value chunk, Value blocks) {
+  int64_t vectors = shape.scoreVectors;
+  int64_t blockVectors = kCacheBlock / k.lanes;
+  int64_t atOnce = vectors / blockVectors;
+  Value first = k.div(chunk, kCacheBlock);
+  Value last = k.add(first, k.sub(blocks, k.index(1)));
+  k.loop(k.index(0), blocks, k.index(atOnce), [&](Value block) {
+    Values bases;
+    for (int64_t u = 0; u < atOnce; ++u) {
+      Value number = k.min(k.add(k.add(first, block), u), last);
+      bases.push_back(
+          k.add(unit.keys, k.mul(number, options.headDim * kCacheBlock)));
+    }
+    Values sums(rows * vectors, k.splat(0.0f));
+    sums = k.loop(k.index(0), k.index(options.headDim), k.index(1), sums,
+                  [&](Value d, Values sums) {
+                    Values at, keys;
+                    for (int64_t i = 0; i < vectors; ++i) {
+                      at.push_back(k.add(
+                          k.add(bases[i / blockVectors], k.mul(d, kCacheBlock)),
+                          i % blockVectors * k.lanes));
+                      keys.push_back(k.loadVector(addresses.cache, at.back()));
+                    }
+                    for (int64_t r = 0; r < rows; ++r) {
+                      Value factor = k.broadcast(
+                          k.load(queries, {k.add(tile.begin, r), d}));
+                      for (int64_t i = 0; i < vectors; ++i)
+                        sums[r * vectors + i] =
+                            k.fma(factor, keys[i], sums[r * vectors + i]);
+                    }
+                    // The values of the chunk are as many, and are read next.
+                    prefetch(rows, at, k.sub(unit.values, unit.keys));
+                    return sums;
+                  });
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < vectors; ++i)
+        k.storeVector(
+            sums[r * vectors + i], scores,
+            {k.index(r), k.add(k.mul(block, kCacheBlock), i * k.lanes)});
+  });
+}
+
+/// Adds the slope's part to the scores of a row, and makes those of positions
+/// that its token does not see -inf.
+void AttentionEmitter::emitMask(const Unit &unit, Value row, Value scoreRow,
+                                Value chunk, Value count) {
+  auto compare = [&](arith::CmpIPredicate predicate, Value x, Value y) {
+    return arith::CmpIOp::create(k.b, k.loc, predicate, x, y);
+  };
+  Value position = positionOf(unit, row), first = windowBegin(position);
+  Value own = k.broadcastI32(position), from = k.broadcastI32(first);
+  Value slope;
+  if (slopes)
+    slope = k.broadcast(k.load(slopes, {headOf(unit, row)}));
+  k.loop(k.index(0), count, k.index(k.lanes), [&](Value i) {
+    Value at = k.add(k.broadcastI32(k.add(chunk, i)), k.lanesI32());
+    Value score = k.loadVector(scores, {scoreRow, i});
+    if (slope) {
+      Value distance = arith::SIToFPOp::create(
+          k.b, k.loc, k.vectorType(k.lanes), k.sub(at, own));
+      score = k.fma(slope, distance, score);
+    }
+    Value seen = compare(arith::CmpIPredicate::sle, at, own);
+    if (options.window)
+      seen = k.both(seen, compare(arith::CmpIPredicate::sge, at, from));
+    k.storeVector(k.select(seen, score, k.splat(-kInfinity)), scores,
+                  {scoreRow, i});
+  });
+}
+
+/// scores[row] = exp(scores[row] - maximum), and the maximum and the sum of a
+/// record.
+void AttentionEmitter::emitSoftmax(const Unit &unit, const Tile &tile,
+                                   Value row, Value chunk, Value blocks) {
+  Value unitRow = k.add(tile.begin, row), position = positionOf(unit, unitRow);
+  Value count = k.mul(blocks, kCacheBlock), step = k.index(k.lanes);
+  Value zero = k.index(0);
+  auto mask = [&] { emitMask(unit, unitRow, row, chunk, count); };
+  if (slopes) {
+    mask();
+  } else {
+    Value partly = k.less(position, k.sub(k.add(chunk, count), k.index(1)));
+    if (options.window)
+      partly = arith::OrIOp::create(k.b, k.loc, partly,
+                                    k.less(chunk, windowBegin(position)));
+    k.ifThen(partly, mask);
+  }
+  Value most = k.loop(zero, count, step, {k.splat(-kInfinity)},
+                      [&](Value i, Values most) -> Values {
+                        Value score = k.loadVector(scores, {row, i});
+                        return {k.maxf(score, most[0])};
+                      })[0];
+  Value maximum =
+      k.reduce(most, [&](Value x, Value y) { return k.maxf(x, y); });
+  Value shift = k.broadcast(maximum);
+  Value sum = k.loop(zero, count, step, {k.splat(0.0f)},
+                     [&](Value i, Values sum) -> Values {
+                       Value score = k.loadVector(scores, {row, i});
+                       Value weight = k.expOfNonPositive(k.subf(score, shift));
+                       k.storeVector(weight, scores, {row, i});
+                       return {k.addf(sum[0], weight)};
+                     })[0];
+  k.storeVector(sum, records, {row, k.index(shape.sumColumn)});
+  k.store(maximum, records, {row, k.index(shape.maxColumn())});
+}
+
+/// records[r] += sum over the positions [from, to) of weight * value, for
+/// `rows` rows from `firstRow` of the tile on; = if it is the `first` sum.
+void AttentionEmitter::emitWeightedSums(const Unit &unit, int64_t rows,
+                                        Value firstRow, Value chunk, Value from,
+                                        Value to, bool first) {
+  // Registers are for the sums, a vector of values for each of a row's, and two
+  // weights; LLVM keeps constants of the exponential in some of the others.
+  int64_t free = shape.registers == 32 ? 27 : 14;
+  int64_t most = std::clamp<int64_t>(
+      free / (rows + 1), 1, std::max<int64_t>(1, shape.accumulators / rows));
+  int64_t passes = llvm::divideCeil(pieces.size(), most);
   int64_t column = 0;
-  ArrayRef<int64_t> left = pieces;
-  while (!left.empty()) {
-    ArrayRef<int64_t> pass = left.take_front(perPass);
-    left = left.drop_front(pass.size());
-    llvm::SmallVector<Value> columns;
+  for (int64_t p = 0; p < passes; ++p) {
+    auto pass = ArrayRef(pieces).slice(pieces.size() * p / passes,
+                                       pieces.size() * (p + 1) / passes -
+                                           pieces.size() * p / passes);
+    Values columns, sums;
     for (int64_t size : pass) {
       columns.push_back(k.index(column));
       column += size;
     }
-    Values sums;
-    for (int64_t h = 0; h < heads; ++h)
+    for (int64_t r = 0; r < rows; ++r)
       for (auto [size, at] : llvm::zip(pass, columns))
         sums.push_back(
-            k.mulf(k.loadVector(y, {token, k.add(firstHead, h), at}, size),
-                   k.broadcast(factors[h], size)));
-    sums = k.loop(first, end, k.index(1), sums, [&](Value j, Values sums) {
-      Value row = k.add(values, k.mul(j, options.headDim));
-      Values weights;
-      for (int64_t h = 0; h < heads; ++h)
-        weights.push_back(k.load(scores, {k.index(h), k.sub(j, chunk)}));
-      for (auto [i, size] : llvm::enumerate(pass)) {
-        Value value =
-            k.loadVector(addresses.cache, {k.add(row, columns[i])}, size);
-        for (int64_t h = 0; h < heads; ++h) {
-          Value &sum = sums[h * pass.size() + i];
-          sum = k.fma(k.broadcast(weights[h], size), value, sum);
+            first ? k.splat(0.0f, size)
+                  : k.loadVector(records, {k.add(firstRow, r), at}, size));
+    sums = k.loop(from, to, k.index(1), sums, [&](Value j, Values sums) {
+      Value row = k.add(unit.values, k.mul(j, options.headDim));
+      Value scoreColumn = k.sub(j, chunk);
+      Values at, values;
+      for (auto [size, column] : llvm::zip(pass, columns)) {
+        at.push_back(k.add(row, column));
+        values.push_back(k.loadVector(addresses.cache, at.back(), size));
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        Value weight = k.load(scores, {k.add(firstRow, r), scoreColumn});
+        for (auto [i, size] : llvm::enumerate(pass)) {
+          Value &sum = sums[r * pass.size() + i];
+          sum = k.fma(k.broadcast(weight, size), values[i], sum);
         }
       }
+      // The keys of the next chunk.
+      prefetch(rows, at,
+               k.add(k.sub(unit.keys, unit.values), kChunk * options.headDim));
       return sums;
     });
-    for (int64_t h = 0; h < heads; ++h)
+    for (int64_t r = 0; r < rows; ++r)
       for (auto [i, at] : llvm::enumerate(columns))
-        k.storeVector(sums[h * pass.size() + i], y,
-                      {token, k.add(firstHead, h), at});
+        k.storeVector(sums[r * pass.size() + i], records,
+                      {k.add(firstRow, r), at});
   }
 }
 
-void AttentionEmitter::emitDivision(int64_t heads, ArrayRef<Value> sums) {
-  for (int64_t h = 0; h < heads; ++h) {
-    int64_t column = 0;
-    for (int64_t size : pieces) {
-      Values at = {token, k.add(firstHead, h), k.index(column)};
-      Value quotient = arith::DivFOp::create(
-          k.b, k.loc, k.loadVector(y, at, size), k.broadcast(sums[h], size));
-      k.storeVector(quotient, y, at);
-      column += size;
-    }
-  }
+/// state = state and what `record` adds to it.
+void AttentionEmitter::emitCombination(const Record &state,
+                                       const Record &record) {
+  Value maxColumn = k.index(shape.maxColumn());
+  Value before = k.load(state.memref, {state.row, maxColumn});
+  Value now = k.load(record.memref, {record.row, maxColumn});
+  Value grows =
+      arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OGT, now, before);
+  Value empty = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OEQ,
+                                      before, k.f32(-kInfinity));
+  // One of the two factors is exp(0).
+  Value difference = k.select(grows, k.subf(before, now), k.subf(now, before));
+  Value less = vector::ExtractOp::create(
+      k.b, k.loc, k.expOfNonPositive(k.broadcast(difference, 4)), int64_t(0));
+  Value one = k.f32(1.0f);
+  Value oldFactor = k.select(grows, less, one);
+  Value newFactor = k.select(grows, one, less);
+  k.store(k.select(grows, now, before), state.memref, {state.row, maxColumn});
+  auto combine = [&](Value column, int64_t size) {
+    Value old = k.loadVector(state.memref, {state.row, column}, size);
+    Value part = k.loadVector(record.memref, {record.row, column}, size);
+    old = k.mulf(old, k.broadcast(oldFactor, size));
+    old = k.select(empty, k.splat(0.0f, size), old);
+    Value sum = k.fma(part, k.broadcast(newFactor, size), old);
+    k.storeVector(sum, state.memref, {state.row, column});
+  };
+  forEachPiece(combine);
+  combine(k.index(shape.sumColumn), k.lanes);
 }
 
-/// `heads` query heads from `firstHead` on, of one token.
-void AttentionEmitter::emitItem(int64_t heads) {
-  for (int64_t h = 0; h < heads; ++h) {
-    int64_t column = 0;
-    for (int64_t size : pieces) {
-      k.storeVector(k.splat(0.0f, size), y,
-                    {token, k.add(firstHead, h), k.index(column)});
-      column += size;
-    }
-  }
-  Values carried;
-  for (int64_t h = 0; h < heads; ++h) {
-    carried.push_back(k.f32(-std::numeric_limits<float>::infinity()));
-    carried.push_back(k.splat(0.0f));
-  }
-  Value end = k.add(position, 1);
-  Value start = k.mul(k.div(begin, kCacheBlock), kCacheBlock);
-  carried = k.loop(
-      start, end, k.index(kChunk), carried, [&](Value chunk, Values carried) {
-        Value chunkEnd = k.min(k.add(chunk, kChunk), end);
-        Value blocks = k.ceilDiv(k.sub(chunkEnd, chunk), kCacheBlock);
-        emitScores(heads, chunk, blocks);
-        Values factors;
-        emitSoftmax(heads, blocks, carried, factors);
-        emitWeightedSum(heads, chunk, chunkEnd, factors);
-        return carried;
+/// Records of a tile's rows for the chunk, which go into the states, or if
+/// another worker has a part of the unit, to memory.
+void AttentionEmitter::emitTile(const Unit &unit, const Tile &tile, Value chunk,
+                                Value whole, Value stored) {
+  Value chunkEnd = k.add(chunk, kChunk);
+  Value seenEnd = k.min(chunkEnd, k.add(tile.last, 1));
+  Value blocks = k.ceilDiv(k.sub(seenEnd, chunk), kCacheBlock);
+  // Positions that every row sees: [from, to).
+  Value from = k.min(k.max(chunk, windowBegin(tile.last)), seenEnd);
+  Value to = k.max(from, k.min(seenEnd, k.add(tile.first, 1)));
+  auto forEachRow = [&](llvm::function_ref<void(Value, Value)> body) {
+    k.loop(k.index(0), tile.size, [&](Value row) {
+      Value position = positionOf(unit, k.add(tile.begin, row));
+      k.ifThen(sees(position, chunk), [&] { body(row, position); });
+    });
+  };
+  k.switchOn(tile.size, 1, shape.tileRows, [&](int64_t rows) {
+    emitScores(rows, unit, tile, chunk, blocks);
+  });
+  forEachRow([&](Value row, Value position) {
+    emitSoftmax(unit, tile, row, chunk, blocks);
+    if (options.window)
+      emitWeightedSums(unit, 1, row, chunk, k.max(chunk, windowBegin(position)),
+                       k.min(from, k.add(position, 1)), /*first=*/true);
+  });
+  k.switchOn(tile.size, 1, shape.tileRows, [&](int64_t rows) {
+    emitWeightedSums(unit, rows, k.index(0), chunk, from, to,
+                     /*first=*/!options.window);
+  });
+  forEachRow([&](Value row, Value position) {
+    Value left = k.max(to, windowBegin(position));
+    Value own = k.min(chunkEnd, k.add(position, 1));
+    k.ifThen(k.less(left, own), [&] {
+      emitWeightedSums(unit, 1, row, chunk, left, own, /*first=*/false);
+    });
+    Value unitRow = k.add(tile.begin, row);
+    k.ifThenElse(
+        whole, [&] { emitCombination({states, unitRow}, {records, row}); },
+        [&] {
+          Record record = storedRecord(unit, unitRow, stored);
+          for (int64_t column = 0; column < shape.recordSize; column += k.lanes)
+            k.storeVector(k.loadVector(records, {row, k.index(column)}),
+                          record.memref, {record.row, k.index(column)});
+        });
+  });
+}
+
+/// The chunk at position `chunk`, which is number `stored` of the unit's.
+void AttentionEmitter::emitChunk(const Unit &unit, Value chunk, Value whole,
+                                 Value stored) {
+  Value tiles = k.ceilDiv(unit.rows, shape.tileRows);
+  k.loop(k.index(0), tiles, [&](Value number) {
+    Tile tile;
+    tile.begin = k.div(k.mul(unit.rows, number), tiles);
+    Value tileEnd = k.div(k.mul(unit.rows, k.add(number, 1)), tiles);
+    tile.size = k.sub(tileEnd, tile.begin);
+    tile.first = positionOf(unit, tile.begin);
+    tile.last = positionOf(unit, k.sub(tileEnd, k.index(1)));
+    Value seen = k.both(k.less(chunk, k.add(tile.last, 1)),
+                        k.less(windowBegin(tile.first), k.add(chunk, kChunk)));
+    k.ifThen(seen, [&] { emitTile(unit, tile, chunk, whole, stored); });
+  });
+}
+
+void AttentionEmitter::emitResults(const Unit &unit) {
+  k.loop(k.index(0), unit.rows, [&](Value row) {
+    Value sum = k.loadVector(states, {row, k.index(shape.sumColumn)});
+    sum = k.reduce(sum, [&](Value x, Value y) { return k.addf(x, y); });
+    Value token = tokenOf(unit, row), head = headOf(unit, row);
+    forEachPiece([&](Value column, int64_t size) {
+      Value part = k.loadVector(states, {row, column}, size);
+      k.storeVector(k.divf(part, k.broadcast(sum, size)), y,
+                    {token, head, column});
+    });
+  });
+}
+
+/// `count` chunks of a unit that others have a part of are in memory. The
+/// worker after which none is missing combines them.
+void AttentionEmitter::emitArrival(const Unit &unit, Value count) {
+  auto toI32 = [&](Value value) -> Value {
+    return arith::IndexCastOp::create(k.b, k.loc, k.b.getI32Type(), value);
+  };
+  Value counter =
+      k.add(k.mul(unit.run.token, options.kvHeads * shape.parts), unit.number);
+  // Acquires and releases: see the conversion of memref.atomic_rmw.
+  Value before =
+      memref::AtomicRMWOp::create(k.b, k.loc, arith::AtomicRMWKind::addi,
+                                  toI32(count), counters, ValueRange{counter});
+  Value now = k.add(before, toI32(count));
+  k.ifThen(k.equal(now, toI32(unit.run.chunks)), [&] {
+    clearStates(unit);
+    k.loop(k.index(0), unit.run.chunks, [&](Value number) {
+      Value chunk = k.mul(k.add(unit.run.firstChunk, number), kChunk);
+      k.loop(k.index(0), unit.rows, [&](Value row) {
+        k.ifThen(sees(positionOf(unit, row), chunk), [&] {
+          emitCombination({states, row}, storedRecord(unit, row, number));
+        });
       });
-  Values sums;
-  for (int64_t h = 0; h < heads; ++h)
-    sums.push_back(reduce(vector::CombiningKind::ADD, carried[2 * h + 1]));
-  emitDivision(heads, sums);
+    });
+    emitResults(unit);
+  });
+}
+
+/// The chunks [from, to) of the unit's.
+void AttentionEmitter::emitUnit(const Unit &unit, Value from, Value to) {
+  Value count = k.sub(to, from);
+  Value whole = k.equal(count, unit.run.chunks);
+  copyQueries(unit);
+  k.ifThen(whole, [&] { clearStates(unit); });
+  k.loop(from, to, [&](Value number) {
+    Value chunk = k.mul(k.add(unit.run.firstChunk, number), kChunk);
+    emitChunk(unit, chunk, whole, number);
+  });
+  k.ifThenElse(
+      whole, [&] { emitResults(unit); }, [&] { emitArrival(unit, count); });
+}
+
+/// The chunks [first, second) of unit `number` that this worker does, where
+/// `offset` chunks belong to the units before.
+std::pair<Value, Value>
+AttentionEmitter::ownChunks(const Run &run, Value offset, Value number) {
+  Value after = k.add(offset, run.chunks);
+  auto clamp = [&](Value value) {
+    return k.sub(k.min(k.max(value, offset), after), offset);
+  };
+  Value mine = k.equal(k.rem(number, workers), worker);
+  Value dealt = k.select(mine, run.chunks, k.index(0));
+  return {k.select(split, clamp(begin), k.index(0)),
+          k.select(split, clamp(end), dealt)};
 }
 
 void AttentionEmitter::emit() {
-  Value tokens = k.dim(q, 0);
-  Value count = k.mul(tokens, options.kvHeads * parts);
-  // Tokens of one head follow each other, dealt out in turn: what a worker
-  // reads stays in its cache, and later tokens, which see more, are shared.
-  k.loop(worker, count, workers, [&](Value item) {
-    token = k.rem(item, tokens);
-    Value headPart = k.div(item, tokens);
-    Value kvHead = k.div(headPart, parts), part = k.rem(headPart, parts);
-    Value from = k.div(k.mul(part, group), parts);
-    Value to = k.div(k.mul(k.add(part, 1), group), parts);
-    firstHead = k.add(k.mul(kvHead, group), from);
-    position = k.loadIndex(positions, {token});
-    Value sequence = k.loadIndex(sequences, {token});
-    begin = k.index(0);
-    if (options.window) {
-      Value window = k.index(*options.window);
-      Value past = k.add(position, 1);
-      begin = k.sub(past, k.min(past, window));
-    }
-    Value head = addresses.head(sequence, kvHead);
-    keys = k.add(addresses.keyRegion, head);
-    values = k.add(addresses.valueRegion, head);
-    k.switchOn(k.sub(to, from), group / parts, maxHeads,
-               [&](int64_t heads) { emitItem(heads); });
+  Value tokens = k.dim(q, 0), zero = k.index(0), one = k.index(1);
+  Value headParts = k.index(options.kvHeads * shape.parts);
+  capacity = k.ceilDiv(cacheTokens, kChunk);
+  Value needed = k.mul(k.mul(tokens, options.heads), capacity);
+  split = k.less(needed, k.add(k.dim(partials, 0), 1));
+  auto after = [&](const Run &run, Value next) {
+    return k.select(run.starts, k.add(run.token, run.count), next);
+  };
+  auto added = [&](const Run &run, Value sum, Value more) {
+    return k.add(sum, k.select(run.starts, more, zero));
+  };
+  Value all = k.loop(zero, k.select(split, tokens, zero), one, {zero, zero},
+                     [&](Value token, Values carried) -> Values {
+                       Run run = runAt(token, carried[0]);
+                       return {after(run, carried[0]),
+                               added(run, carried[1], run.chunks)};
+                     })[1];
+  std::tie(begin, end) = k.share(k.mul(all, headParts), worker, workers);
+  // The runs of one head follow each other, so that what a worker reads stays
+  // in its cache; dealt out in turn, later ones, which see more, are shared.
+  k.loop(zero, headParts, one, {zero, zero}, [&](Value number, Values carried) {
+    Values result = k.loop(
+        zero, tokens, one, {zero, carried[0], carried[1]},
+        [&](Value token, Values carried) -> Values {
+          Run run = runAt(token, carried[0]);
+          auto [from, to] = ownChunks(run, carried[1], carried[2]);
+          k.ifThen(k.both(run.starts, k.less(from, to)),
+                   [&, from = from, to = to] {
+                     emitUnit(unitOf(run, number), from, to);
+                   });
+          return {after(run, carried[0]), added(run, carried[1], run.chunks),
+                  added(run, carried[2], one)};
+        });
+    return Values{result[1], result[2]};
   });
-}
-
-static MemRefType tokensMemRef(llvm::ArrayRef<int64_t> rest, Type element) {
-  llvm::SmallVector<int64_t> shape = {ShapedType::kDynamic};
-  shape.append(rest.begin(), rest.end());
-  return MemRefType::get(shape, element);
-}
-
-func::FuncOp KernelLibrary::cacheWrite(int64_t kvHeads, int64_t headDim) {
-  std::string name =
-      llvm::formatv("nju_cache_write_{0}x{1}", kvHeads, headDim).str();
-  if (func::FuncOp known = lookup(name))
-    return known;
-  Builder types(module.getContext());
-  Type index = types.getIndexType(), i32 = types.getI32Type();
-  Type rows = tokensMemRef({kvHeads, headDim}, types.getF32Type());
-  func::FuncOp function =
-      create(name, {index, index, index, index, index, rows, rows,
-                    tokensMemRef({}, i32), tokensMemRef({}, i32),
-                    tokensMemRef({}, types.getI8Type())});
-  OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
-  KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  auto argument = [&](int64_t i) { return function.getArgument(i); };
-  CacheAddresses addresses(k, argument(9), argument(2), argument(3),
-                           argument(4), kvHeads, headDim);
-  for (unsigned rows : {5, 6, 7, 8})
-    function.setArgAttr(rows, exec::kRowsAttr, types.getI64IntegerAttr(0));
-  Value key = argument(5), value = argument(6);
-  auto [begin, end] = k.share(k.dim(key, 0), argument(0), argument(1));
-  k.loop(k.mul(begin, kvHeads), k.mul(end, kvHeads), [&](Value item) {
-    Value token = k.div(item, kvHeads), head = k.rem(item, kvHeads);
-    Value position = k.loadIndex(argument(7), {token});
-    Value base = addresses.head(k.loadIndex(argument(8), {token}), head);
-    Value block = k.mul(k.div(position, kCacheBlock), headDim * kCacheBlock);
-    Value keys = k.add(k.add(k.add(addresses.keyRegion, base), block),
-                       k.rem(position, kCacheBlock));
-    Value values =
-        k.add(k.add(addresses.valueRegion, base), k.mul(position, headDim));
-    k.loop(k.index(0), k.index(headDim), [&](Value d) {
-      k.store(k.load(key, {token, head, d}), addresses.cache,
-              {k.add(keys, k.mul(d, kCacheBlock))});
-      k.store(k.load(value, {token, head, d}), addresses.cache,
-              {k.add(values, d)});
-    });
-  });
-  func::ReturnOp::create(k.b, k.loc);
-  return function;
 }
 
 /// A constant table of the module, made on first use.
@@ -416,6 +693,8 @@ static std::string kernelName(const CachedAttentionOptions &options) {
       llvm::formatv("nju_cached_attention_{0}x{1}x{2}", options.heads,
                     options.kvHeads, options.headDim)
           .str();
+  if (options.cacheType != CacheType::F32)
+    name += ("_" + stringifyCacheType(options.cacheType)).str();
   if (options.window)
     name += llvm::formatv("_window{0}", *options.window).str();
   if (!options.slopes.empty()) {
@@ -427,6 +706,18 @@ static std::string kernelName(const CachedAttentionOptions &options) {
   return name;
 }
 
+AttentionScratch
+KernelLibrary::attentionScratch(const CachedAttentionOptions &options,
+                                int64_t maxTokens, int64_t batchTokens) {
+  AttentionShape shape(options, target);
+  int64_t records = options.heads * llvm::divideCeil(maxTokens, kChunk);
+  int64_t bytes = records * shape.recordSize * int64_t(sizeof(float));
+  int64_t tokens = std::clamp<int64_t>(kSplitBytes / bytes, 1,
+                                       std::min(kSplitTokens, batchTokens));
+  return {tokens * records, shape.recordSize,
+          tokens * options.kvHeads * shape.parts};
+}
+
 func::FuncOp
 KernelLibrary::cachedAttention(const CachedAttentionOptions &options) {
   std::string name = kernelName(options);
@@ -436,10 +727,12 @@ KernelLibrary::cachedAttention(const CachedAttentionOptions &options) {
   Type index = types.getIndexType(), i32 = types.getI32Type();
   Type f32 = types.getF32Type();
   Type rows = tokensMemRef({options.heads, options.headDim}, f32);
+  int64_t recordSize = AttentionShape(options, target).recordSize;
   func::FuncOp function =
       create(name, {index, index, index, index, index, f32, rows,
                     tokensMemRef({}, i32), tokensMemRef({}, i32),
-                    tokensMemRef({}, types.getI8Type()), rows});
+                    tokensMemRef({}, types.getI8Type()), rows,
+                    tokensMemRef({recordSize}, f32), tokensMemRef({}, i32)});
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
   Value slopes = options.slopes.empty()

@@ -39,8 +39,9 @@ static llvm::SmallVector<int64_t> parseSizes(StringRef text, size_t count) {
   return sizes.size() == count ? sizes : llvm::SmallVector<int64_t>();
 }
 
+/// HxGxD, and after it in any order f16 and a window.
 static func::FuncOp emitAttention(KernelLibrary &library, StringRef sizes,
-                                  StringRef window) {
+                                  ArrayRef<StringRef> rest) {
   llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 3);
   if (parsed.empty() || parsed[0] % parsed[1] != 0)
     return nullptr;
@@ -48,28 +49,41 @@ static func::FuncOp emitAttention(KernelLibrary &library, StringRef sizes,
   options.heads = parsed[0];
   options.kvHeads = parsed[1];
   options.headDim = parsed[2];
-  if (!window.empty()) {
-    llvm::SmallVector<int64_t> size = parseSizes(window, 1);
-    if (size.empty())
+  for (StringRef option : rest) {
+    llvm::SmallVector<int64_t> window = parseSizes(option, 1);
+    if (auto type = parseCacheType(option))
+      options.cacheType = *type;
+    else if (!window.empty())
+      options.window = window[0];
+    else
       return nullptr;
-    options.window = size[0];
   }
   return library.cachedAttention(options);
+}
+
+/// GxD, and after it f16 or nothing.
+static func::FuncOp emitCacheWrite(KernelLibrary &library, StringRef sizes,
+                                   ArrayRef<StringRef> rest) {
+  llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 2);
+  auto type = rest.empty() ? CacheType::F32 : parseCacheType(rest[0]);
+  if (parsed.empty() || rest.size() > 1 || !type)
+    return nullptr;
+  return library.cacheWrite(parsed[0], parsed[1], *type);
 }
 
 /// The kernel that `spec` names, or null.
 static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
                                MLIRContext *context) {
-  auto [name, rest] = spec.split(':');
-  auto [sizes, window] = rest.split(':');
+  llvm::SmallVector<StringRef> parts;
+  spec.split(parts, ':');
+  StringRef name = parts[0];
+  auto rest = ArrayRef(parts).drop_front();
   if (name == "pack_rows" && rest.empty())
     return library.packRows();
-  if (name == "cached_attention")
-    return emitAttention(library, sizes, window);
-  if (name == "cache_write" && window.empty()) {
-    llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 2);
-    return parsed.empty() ? nullptr : library.cacheWrite(parsed[0], parsed[1]);
-  }
+  if (name == "cached_attention" && !rest.empty())
+    return emitAttention(library, rest[0], rest.drop_front());
+  if (name == "cache_write" && !rest.empty())
+    return emitCacheWrite(library, rest[0], rest.drop_front());
   if (!name.consume_front("linear_") || !rest.empty())
     return nullptr;
   bool bias = name.consume_back("_bias");
@@ -95,8 +109,8 @@ void EmitKernels::runOnOperation() {
       getOperation().emitError()
           << "unknown kernel '" << spec
           << "', expected pack_rows, linear_f32, linear_f16, linear_bf16, "
-             "linear_*_bias, cache_write:GxD or "
-             "cached_attention:HxGxD[:WINDOW]";
+             "linear_*_bias, cache_write:GxD[:f16] or "
+             "cached_attention:HxGxD[:f16][:WINDOW]";
       return signalPassFailure();
     }
     function.setPublic();

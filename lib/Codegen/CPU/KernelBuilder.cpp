@@ -61,8 +61,15 @@ Value KernelBuilder::ceilDiv(Value x, int64_t y) {
 Value KernelBuilder::less(Value x, Value y) {
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, x, y);
 }
-Value KernelBuilder::equal(Value x, int64_t y) {
-  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, index(y));
+Value KernelBuilder::equal(Value x, Value y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y);
+}
+Value KernelBuilder::equal(Value x, int64_t y) { return equal(x, index(y)); }
+Value KernelBuilder::both(Value x, Value y) {
+  return arith::AndIOp::create(b, loc, x, y);
+}
+Value KernelBuilder::select(Value condition, Value x, Value y) {
+  return arith::SelectOp::create(b, loc, condition, x, y);
 }
 
 Value KernelBuilder::dim(Value memref, int64_t dimension) {
@@ -116,6 +123,25 @@ Value KernelBuilder::addf(Value x, Value y) {
 }
 Value KernelBuilder::subf(Value x, Value y) {
   return arith::SubFOp::create(b, loc, x, y);
+}
+Value KernelBuilder::divf(Value x, Value y) {
+  return arith::DivFOp::create(b, loc, x, y);
+}
+Value KernelBuilder::maxf(Value x, Value y) {
+  Value larger = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, x, y);
+  return select(larger, x, y);
+}
+Value KernelBuilder::reduce(Value vector,
+                            llvm::function_ref<Value(Value, Value)> combine) {
+  int64_t size = cast<VectorType>(vector.getType()).getDimSize(0);
+  for (; size > 1; size /= 2) {
+    auto half = [&](int64_t begin) -> Value {
+      auto lanes = llvm::to_vector(llvm::seq(begin, begin + size / 2));
+      return vector::ShuffleOp::create(b, loc, vector, vector, lanes);
+    };
+    vector = combine(half(0), half(size / 2));
+  }
+  return vector::ExtractOp::create(b, loc, vector, int64_t(0));
 }
 void KernelBuilder::prefetch(Value memref, ValueRange indices) {
   memref::PrefetchOp::create(b, loc, memref, indices, /*isWrite=*/false,

@@ -53,7 +53,10 @@ public:
   Value max(Value x, Value y);
   Value ceilDiv(Value x, int64_t y);
   Value less(Value x, Value y);
+  Value equal(Value x, Value y);
   Value equal(Value x, int64_t y);
+  Value both(Value x, Value y);
+  Value select(Value condition, Value x, Value y);
 
   Value dim(Value memref, int64_t dimension);
   /// An i32 element as an index.
@@ -73,6 +76,11 @@ public:
   Value mulf(Value x, Value y);
   Value addf(Value x, Value y);
   Value subf(Value x, Value y);
+  Value divf(Value x, Value y);
+  /// The larger of two scalars, or of each two lanes; `y` if one is NaN.
+  Value maxf(Value x, Value y);
+  /// One value of all lanes: the halves are combined until one lane is left.
+  Value reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine);
   /// Reads the cache line of an element ahead; any address is allowed.
   void prefetch(Value memref, mlir::ValueRange indices);
 

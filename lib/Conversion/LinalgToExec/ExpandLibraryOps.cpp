@@ -40,11 +40,16 @@ private:
               ArrayRef<Value> ins, ArrayRef<Value> outs);
   Value packed(ImplicitLocOpBuilder &b, Value rows);
   void forgetWritten(Operation *op);
+  FailureOr<nju::AttentionScratch>
+  scratchOf(CachedAttentionOp op, const nju::CachedAttentionOptions &options);
+  Value sharedBuffer(MemRefType type);
 
   func::FuncOp function;
   nju::KernelLibrary &library;
   /// Packed copies of buffers that nobody wrote to since.
   llvm::SmallVector<std::pair<Value, Value>> packs;
+  /// What the attentions of all layers use one after the other.
+  llvm::SmallDenseMap<Type, Value> sharedBuffers;
 };
 
 } // namespace
@@ -128,21 +133,45 @@ void Expansion::expand(LinearOp op) {
   op.erase();
 }
 
-/// Sum of heads * head_dim of the layers of the cache before `layer`.
-static FailureOr<int64_t> cacheBefore(CachedAttentionOp op) {
+/// The layer of the cache that `op` is for.
+static FailureOr<Attribute> cacheLayer(CachedAttentionOp op) {
   ArrayAttr layers = nju::getCacheLayers(op->getParentOfType<ModuleOp>());
   int64_t layer = op.getLayer();
   if (!layers || layer < 0 || layer >= static_cast<int64_t>(layers.size()))
     return op.emitOpError()
            << "is for layer " << layer
            << ", expected the module's nju.lm to describe its cache";
-  return nju::getCacheElements(layers.getValue().take_front(layer));
+  return layers[layer];
+}
+
+FailureOr<nju::AttentionScratch>
+Expansion::scratchOf(CachedAttentionOp op,
+                     const nju::CachedAttentionOptions &options) {
+  auto lm =
+      op->getParentOfType<ModuleOp>()->getAttrOfType<DictionaryAttr>("nju.lm");
+  auto tokens = lm.getAs<IntegerAttr>("max_tokens");
+  auto batch = lm.getAs<IntegerAttr>("max_batch_tokens");
+  if (!tokens || !batch || tokens.getInt() < 1 || batch.getInt() < 1)
+    return op.emitOpError() << "needs the module's nju.lm to have max_tokens "
+                            << "and max_batch_tokens of at least 1";
+  return library.attentionScratch(options, tokens.getInt(), batch.getInt());
+}
+
+/// A buffer for all layers. It is in use for the whole step, so that no other
+/// lies there and makes workers wait for what is written to it.
+Value Expansion::sharedBuffer(MemRefType type) {
+  Value &buffer = sharedBuffers[type];
+  if (!buffer) {
+    OpBuilder b = OpBuilder::atBlockBegin(&function.front());
+    buffer = memref::AllocOp::create(b, function.getLoc(), type);
+  }
+  return buffer;
 }
 
 LogicalResult Expansion::expand(CachedAttentionOp op) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  FailureOr<int64_t> before = cacheBefore(op);
-  if (failed(before))
+  FailureOr<Attribute> layer = cacheLayer(op);
+  if (failed(layer))
     return failure();
   if (function.getNumArguments() != kNumStepArguments)
     return op.emitOpError() << "is outside of @step, which has the cache";
@@ -152,25 +181,39 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
   options.heads = queryType.getDimSize(2);
   options.kvHeads = keyType.getDimSize(2);
   options.headDim = keyType.getDimSize(3);
+  options.cacheType = nju::getCacheType(*layer);
   options.window = op.getWindow();
   if (op.getSlopes())
     options.slopes.assign(op.getSlopes()->begin(), op.getSlopes()->end());
+  FailureOr<nju::AttentionScratch> scratch = scratchOf(op, options);
+  if (failed(scratch))
+    return failure();
+  Value arrivals =
+      sharedBuffer(MemRefType::get({scratch->counters}, b.getI32Type()));
+  Value partials = sharedBuffer(
+      MemRefType::get({scratch->records, scratch->recordSize}, b.getF32Type()));
   Value cache = function.getArgument(kCache);
-  llvm::SmallVector<Value> scalars{arith::ConstantIndexOp::create(b, *before),
+  ArrayAttr layers = nju::getCacheLayers(op->getParentOfType<ModuleOp>());
+  int64_t before =
+      nju::getCacheBytes(layers.getValue().take_front(op.getLayer()));
+  llvm::SmallVector<Value> scalars{arith::ConstantIndexOp::create(b, before),
                                    function.getArgument(kMaxSequences),
                                    function.getArgument(kCacheTokens)};
   Value positions = contiguous(b, op.getPositions());
   Value sequences = contiguous(b, op.getSequences());
   Value key = flatten(b, contiguous(b, op.getKey()), 2);
   Value value = flatten(b, contiguous(b, op.getValue()), 2);
-  launch(b, library.cacheWrite(options.kvHeads, options.headDim), scalars,
-         {key, value, positions, sequences}, {cache});
+  launch(
+      b,
+      library.cacheWrite(options.kvHeads, options.headDim, options.cacheType),
+      scalars, {key, value, positions, sequences}, {cache, arrivals});
   scalars.push_back(arith::ConstantOp::create(
       b, b.getF32FloatAttr(op.getScale().convertToDouble())));
   Value query = flatten(b, contiguous(b, op.getQuery()), 2);
   Value output = contiguous(b, op.getOutput());
   launch(b, library.cachedAttention(options), scalars,
-         {query, positions, sequences, cache}, {flatten(b, output, 2)});
+         {query, positions, sequences, cache},
+         {flatten(b, output, 2), partials, arrivals});
   if (output != op.getOutput())
     memref::CopyOp::create(b, output, op.getOutput());
   op.erase();

@@ -36,10 +36,10 @@ extern "C" {
 /// call; the generated code allocates nothing.
 ///
 /// Key/value cache: for each layer, in order, a key region and then a value
-/// region. A region is [max_sequences][heads][cache_tokens * head_dim] f32,
-/// where cache_tokens is a multiple of NJU_ABI_CACHE_BLOCK. Within a head,
-/// keys are [cache_tokens/16][head_dim][16] and values
-/// [cache_tokens][head_dim].
+/// region. A region is [max_sequences][heads][cache_tokens * head_dim] of the
+/// layer's type (f32 or f16, see docs/abi.md), where cache_tokens is a multiple
+/// of NJU_ABI_CACHE_BLOCK. Within a head, keys are
+/// [cache_tokens/16][head_dim][16] and values [cache_tokens][head_dim].
 typedef struct nju_abi_step_args {
   int64_t num_tokens;       ///< 1 .. max_batch_tokens of the signature.
   int64_t num_rows;         ///< 0 .. num_tokens.

@@ -38,7 +38,7 @@ func.func @cache_is_not_described(%q: memref<1x?x8x64xf32>, %k: memref<1x?x2x64x
 
 // -----
 
-module attributes {nju.lm = {cache = [{heads = 2 : i64, head_dim = 64 : i64}]}} {
+module attributes {nju.lm = {cache = [{heads = 2 : i64, head_dim = 64 : i64, type = "f32"}]}} {
   func.func @outside_of_a_step(%q: memref<1x?x8x64xf32>, %k: memref<1x?x2x64xf32>, %p: memref<?xi32>) {
     // expected-error @below {{is outside of @step, which has the cache}}
     exec.cached_attention ins(%q, %k, %k, %p, %p : memref<1x?x8x64xf32>, memref<1x?x2x64xf32>, memref<1x?x2x64xf32>, memref<?xi32>, memref<?xi32>) outs(%q : memref<1x?x8x64xf32>) {layer = 0 : i64, scale = 0.125 : f64}

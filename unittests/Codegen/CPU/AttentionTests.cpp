@@ -7,12 +7,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelJIT.h"
+#include "llvm/ADT/APFloat.h"
 #include "gtest/gtest.h"
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <numeric>
 #include <random>
+#include <thread>
 
 using namespace nju;
 using namespace nju::test;
@@ -22,39 +24,53 @@ namespace {
 using CacheWrite = void(int64_t, int64_t, int64_t, int64_t, int64_t,
                         NJU_MEMREF3(float), NJU_MEMREF3(float),
                         NJU_MEMREF1(int32_t), NJU_MEMREF1(int32_t),
-                        NJU_MEMREF1(uint8_t));
+                        NJU_MEMREF1(uint8_t), NJU_MEMREF1(int32_t));
 using Attention = void(int64_t, int64_t, int64_t, int64_t, int64_t, float,
                        NJU_MEMREF3(float), NJU_MEMREF1(int32_t),
                        NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
-                       NJU_MEMREF3(float));
+                       NJU_MEMREF3(float), NJU_MEMREF2(float),
+                       NJU_MEMREF1(int32_t));
 
 /// A token of a batch.
 struct Token {
   int32_t sequence, position;
 };
 
-/// Layers of the cache that lie before the one under test, in elements.
-constexpr int64_t kBefore = 24;
+/// Bytes a token of the layers of the cache that lie before the one under test.
+constexpr int64_t kBefore = 192;
 constexpr int64_t kMaxSequences = 3;
+/// Tokens a sequence, unless a test says otherwise.
 constexpr int64_t kCacheTokens = 320;
+
+float roundToHalf(float value) {
+  llvm::APFloat number(value);
+  bool exact;
+  number.convert(llvm::APFloat::IEEEhalf(), llvm::APFloat::rmNearestTiesToEven,
+                 &exact);
+  return number.convertToFloat();
+}
 
 /// The usual scale, which keeps scores near 1.
 float scaleOf(const CachedAttentionOptions &options) {
   return 1.0f / std::sqrt(float(options.headDim));
 }
 
-/// Random queries, keys and values of every position of every sequence.
+/// Random queries, keys and values of every position of every sequence; keys
+/// and values are what the cache can hold.
 struct Data {
-  explicit Data(const CachedAttentionOptions &options) : options(options) {
+  explicit Data(const CachedAttentionOptions &options,
+                int64_t cacheTokens = kCacheTokens)
+      : options(options), cacheTokens(cacheTokens) {
     std::mt19937 random(7);
     std::normal_distribution<float> normal;
-    size_t positions = kMaxSequences * kCacheTokens;
+    size_t positions = kMaxSequences * cacheTokens;
     for (auto [values, heads] :
          {std::pair(&q, options.heads), std::pair(&k, options.kvHeads),
           std::pair(&v, options.kvHeads)}) {
       values->resize(positions * heads * options.headDim);
+      bool half = values != &q && options.cacheType == CacheType::F16;
       for (float &value : *values)
-        value = normal(random);
+        value = half ? roundToHalf(normal(random)) : normal(random);
     }
   }
 
@@ -66,73 +82,110 @@ struct Data {
     int64_t size = heads * options.headDim;
     for (Token t : tokens) {
       auto begin =
-          values.begin() + (t.sequence * kCacheTokens + t.position) * size;
+          values.begin() + (t.sequence * cacheTokens + t.position) * size;
       rows.insert(rows.end(), begin, begin + size);
     }
     return rows;
   }
 
   CachedAttentionOptions options;
+  int64_t cacheTokens;
   std::vector<float> q, k, v;
 };
 
 /// The kernels for some options, with a cache full of NaN.
 class Layer {
 public:
-  Layer(llvm::StringRef target, const CachedAttentionOptions &options)
-      : options(options),
+  Layer(llvm::StringRef target, const CachedAttentionOptions &options,
+        int64_t cacheTokens = kCacheTokens)
+      : options(options), cacheTokens(cacheTokens),
         jit(target, {[&](KernelLibrary &l) {
-                       auto kernel =
-                           l.cacheWrite(options.kvHeads, options.headDim);
+                       auto kernel = l.cacheWrite(
+                           options.kvHeads, options.headDim, options.cacheType);
                        writeName = kernel.getName().str();
                        return kernel;
                      },
                      [&](KernelLibrary &l) {
                        auto kernel = l.cachedAttention(options);
                        attentionName = kernel.getName().str();
+                       scratch = l.attentionScratch(options, cacheTokens, 8);
                        return kernel;
                      }}) {
-    int64_t elements = 2 * kMaxSequences * kCacheTokens *
-                       (kBefore + options.kvHeads * options.headDim);
-    cache.resize(elements, std::numeric_limits<float>::quiet_NaN());
+    int64_t elementBytes = options.cacheType == CacheType::F32 ? 4 : 2;
+    cache.resize(
+        kMaxSequences * cacheTokens *
+            (kBefore + 2 * elementBytes * options.kvHeads * options.headDim),
+        0xff);
+    partials.resize(scratch.records * scratch.recordSize,
+                    std::numeric_limits<float>::quiet_NaN());
+    counters.resize(scratch.counters, -1);
   }
 
-  /// Runs a batch and returns [tokens, heads, headDim].
+  /// Writes the keys and values of a batch.
+  void write(const Data &data, const std::vector<Token> &tokens,
+             int64_t workers) {
+    int64_t count = tokens.size();
+    auto k = data.gather(data.k, tokens, options.kvHeads);
+    auto v = data.gather(data.v, tokens, options.kvHeads);
+    auto [positions, sequences] = split(tokens);
+    for (int64_t w = 0; w < workers; ++w)
+      jit.get<CacheWrite>(writeName)(
+          w, workers, kBefore, kMaxSequences, cacheTokens,
+          NJU_ARG3(k.data(), count, options.kvHeads, options.headDim),
+          NJU_ARG3(v.data(), count, options.kvHeads, options.headDim),
+          NJU_ARG1(positions.data(), count), NJU_ARG1(sequences.data(), count),
+          NJU_ARG1(cache.data(), int64_t(cache.size())),
+          NJU_ARG1(counters.data(), scratch.counters));
+  }
+
+  /// Runs a batch, workers at the same time, and returns [tokens, heads,
+  /// headDim].
   std::vector<float> run(const Data &data, const std::vector<Token> &tokens,
                          int64_t workers) {
+    write(data, tokens, workers);
     int64_t count = tokens.size(), dim = options.headDim;
+    auto [positions, sequences] = split(tokens);
+    auto q = data.gather(data.q, tokens, options.heads);
+    std::vector<float> y(q.size(), std::numeric_limits<float>::quiet_NaN());
+    auto *kernel = jit.get<Attention>(attentionName);
+    auto work = [&, &positions = positions,
+                 &sequences = sequences](int64_t worker) {
+      kernel(worker, workers, kBefore, kMaxSequences, cacheTokens,
+             scaleOf(options), NJU_ARG3(q.data(), count, options.heads, dim),
+             NJU_ARG1(positions.data(), count),
+             NJU_ARG1(sequences.data(), count),
+             NJU_ARG1(cache.data(), int64_t(cache.size())),
+             NJU_ARG3(y.data(), count, options.heads, dim),
+             NJU_ARG2(partials.data(), scratch.records, scratch.recordSize),
+             NJU_ARG1(counters.data(), scratch.counters));
+    };
+    std::vector<std::thread> others;
+    for (int64_t w = 1; w < workers; ++w)
+      others.emplace_back(work, w);
+    work(0);
+    for (std::thread &thread : others)
+      thread.join();
+    return y;
+  }
+
+  CachedAttentionOptions options;
+  int64_t cacheTokens;
+  AttentionScratch scratch;
+  std::vector<uint8_t> cache;
+
+private:
+  static std::pair<std::vector<int32_t>, std::vector<int32_t>>
+  split(const std::vector<Token> &tokens) {
     std::vector<int32_t> positions, sequences;
     for (Token token : tokens) {
       positions.push_back(token.position);
       sequences.push_back(token.sequence);
     }
-    auto q = data.gather(data.q, tokens, options.heads);
-    auto k = data.gather(data.k, tokens, options.kvHeads);
-    auto v = data.gather(data.v, tokens, options.kvHeads);
-    std::vector<float> y(q.size(), std::numeric_limits<float>::quiet_NaN());
-    auto *bytes = reinterpret_cast<uint8_t *>(cache.data());
-    int64_t cacheBytes = cache.size() * sizeof(float);
-    for (int64_t w = 0; w < workers; ++w)
-      jit.get<CacheWrite>(writeName)(
-          w, workers, kBefore, kMaxSequences, kCacheTokens,
-          NJU_ARG3(k.data(), count, options.kvHeads, dim),
-          NJU_ARG3(v.data(), count, options.kvHeads, dim),
-          NJU_ARG1(positions.data(), count), NJU_ARG1(sequences.data(), count),
-          NJU_ARG1(bytes, cacheBytes));
-    for (int64_t w = 0; w < workers; ++w)
-      jit.get<Attention>(attentionName)(
-          w, workers, kBefore, kMaxSequences, kCacheTokens, scaleOf(options),
-          NJU_ARG3(q.data(), count, options.heads, dim),
-          NJU_ARG1(positions.data(), count), NJU_ARG1(sequences.data(), count),
-          NJU_ARG1(bytes, cacheBytes),
-          NJU_ARG3(y.data(), count, options.heads, dim));
-    return y;
+    return {positions, sequences};
   }
 
-  CachedAttentionOptions options;
-  std::vector<float> cache;
-
-private:
+  std::vector<float> partials;
+  std::vector<int32_t> counters;
   std::string writeName, attentionName;
   KernelJIT jit;
 };
@@ -148,7 +201,7 @@ std::vector<double> reference(const Data &data, Token token) {
     std::vector<double> scores;
     auto row = [&](const std::vector<float> &values, int64_t position,
                    int64_t heads, int64_t head) {
-      return &values[((token.sequence * kCacheTokens + position) * heads +
+      return &values[((token.sequence * data.cacheTokens + position) * heads +
                       head) *
                      o.headDim];
     };
@@ -191,23 +244,46 @@ std::vector<Token> tokensOf(int32_t sequence, int32_t begin, int32_t end) {
   return tokens;
 }
 
-/// Fills the cache up to `length` and compares every token.
+std::string describe(const CachedAttentionOptions &options) {
+  return std::to_string(options.heads) + "x" + std::to_string(options.kvHeads) +
+         "x" + std::to_string(options.headDim) + " " +
+         stringifyCacheType(options.cacheType).str();
+}
+
+/// Positions around the borders of blocks, chunks and more.
+constexpr int32_t kBorders[] = {0,   14,  15,  16,  126, 127,
+                                128, 255, 256, 299, 1899};
+
+/// Fills the cache up to `length`, all at once, and compares tokens; then each
+/// token at a border alone, by several numbers of workers, which must not
+/// change a bit.
 void expectEqualsReference(llvm::StringRef target,
                            const CachedAttentionOptions &options,
                            int32_t length) {
-  Data data(options);
-  Layer layer(target, options);
+  int64_t cacheTokens = (length + 15) / 16 * 16;
+  Data data(options, cacheTokens);
+  Layer layer(target, options, cacheTokens);
   std::vector<Token> tokens = tokensOf(1, 0, length);
   std::vector<float> y = layer.run(data, tokens, 2);
   int64_t size = options.heads * options.headDim;
-  for (size_t t = 0; t < tokens.size(); ++t) {
+  for (int32_t t = 0; t < length; t += t < 300 ? 1 : 97) {
     std::vector<double> expected = reference(data, tokens[t]);
     for (int64_t i = 0; i < size; ++i)
-      // Values are about 1; f32 sums of up to 300 of them.
+      // Values are about 1; f32 sums of up to 128 of them, whatever the cache's
+      // type: what it rounds, the reference has rounded.
       ASSERT_NEAR(y[t * size + i], expected[i], 4e-6)
-          << "token " << t << ", element " << i << ", " << options.heads << "x"
-          << options.kvHeads << "x" << options.headDim;
+          << "token " << t << ", element " << i << ", " << describe(options);
   }
+  for (int32_t position : kBorders)
+    for (int64_t workers : {1, 2, 3, 5}) {
+      if (position >= length)
+        continue;
+      std::vector<float> alone = layer.run(data, {tokens[position]}, workers);
+      ASSERT_EQ(0, std::memcmp(alone.data(), &y[position * size],
+                               size * sizeof(float)))
+          << "token " << position << " by " << workers << " workers, "
+          << describe(options);
+    }
 }
 
 class AttentionTest : public testing::TestWithParam<std::string> {};
@@ -215,13 +291,38 @@ class AttentionTest : public testing::TestWithParam<std::string> {};
 TEST_P(AttentionTest, EqualsDoublePrecision) {
   struct {
     int64_t heads, kvHeads, headDim;
-  } shapes[] = {{4, 4, 8},  {8, 4, 8},   {8, 1, 64},  {7, 1, 64},
-                {6, 2, 48}, {2, 2, 80},  {4, 2, 128}, {2, 1, 256},
-                {3, 1, 96}, {5, 1, 100}, {1, 1, 1},   {12, 12, 64}};
+  } shapes[] = {{8, 4, 8},   {8, 1, 64},  {7, 1, 64}, {6, 2, 48},
+                {4, 2, 128}, {2, 1, 256}, {3, 1, 37}, {5, 1, 100},
+                {1, 1, 1},   {2, 2, 80},  {71, 1, 16}};
   for (auto &shape : shapes)
     expectEqualsReference(
         GetParam(), makeOptions(shape.heads, shape.kvHeads, shape.headDim),
         300);
+}
+
+TEST_P(AttentionTest, EqualsDoublePrecisionInHalfACache) {
+  struct {
+    int64_t heads, kvHeads, headDim;
+  } shapes[] = {{8, 1, 64}, {2, 2, 80}, {3, 1, 37}};
+  for (auto &shape : shapes) {
+    auto options = makeOptions(shape.heads, shape.kvHeads, shape.headDim);
+    options.cacheType = CacheType::F16;
+    expectEqualsReference(GetParam(), options, 300);
+  }
+}
+
+TEST_P(AttentionTest, SumsOverALongContext) {
+  for (CacheType type : {CacheType::F32, CacheType::F16}) {
+    CachedAttentionOptions options = makeOptions(8, 2, 24);
+    options.cacheType = type;
+    expectEqualsReference(GetParam(), options, 1900);
+  }
+}
+
+TEST_P(AttentionTest, SeesTheWindowOfALongContextOnly) {
+  CachedAttentionOptions options = makeOptions(6, 2, 20);
+  options.window = 700;
+  expectEqualsReference(GetParam(), options, 1900);
 }
 
 TEST_P(AttentionTest, SeesTheWindowOnly) {
@@ -263,7 +364,9 @@ TEST_P(AttentionTest, DoesNotDependOnTheBatchOrTheWorkers) {
     std::vector<size_t> places;
     for (int32_t sequence = 0; sequence < kMaxSequences; ++sequence) {
       size_t length = 200 - 30 * sequence;
-      size_t end = std::min(length, done[sequence] + 1 + random() % 40);
+      // Often so few that workers share a token.
+      size_t count = random() % (random() % 2 ? 3 : 40);
+      size_t end = std::min(length, done[sequence] + count);
       size_t base = 0;
       for (int32_t s = 0; s < sequence; ++s)
         base += 200 - 30 * s;
@@ -273,6 +376,8 @@ TEST_P(AttentionTest, DoesNotDependOnTheBatchOrTheWorkers) {
       }
       done[sequence] = end;
     }
+    if (batch.empty())
+      continue;
     std::vector<float> y = together.run(data, batch, workers);
     for (size_t t = 0; t < places.size(); ++t)
       std::copy_n(&y[t * size], size, &found[places[t] * size]);
@@ -281,24 +386,70 @@ TEST_P(AttentionTest, DoesNotDependOnTheBatchOrTheWorkers) {
                            found.size() * sizeof(float)));
 }
 
-TEST_P(AttentionTest, WritesItsLayerOnly) {
-  CachedAttentionOptions options = makeOptions(2, 1, 16);
+/// A token's future is none of its business, even if it is not finite.
+TEST_P(AttentionTest, LaterTokensOfTheBatchChangeNothing) {
+  CachedAttentionOptions options = makeOptions(4, 4, 16);
   Data data(options);
-  Layer layer(GetParam(), options);
-  layer.run(data, tokensOf(2, 0, kCacheTokens), 3);
-  size_t before = 2 * kMaxSequences * kCacheTokens * kBefore;
+  Layer alone(GetParam(), options), together(GetParam(), options);
+  size_t size = options.heads * options.headDim;
+  for (size_t i = 140 * size; i < 141 * size; ++i)
+    data.k[i] = data.v[i] = std::numeric_limits<float>::infinity();
+  std::vector<float> y = together.run(data, tokensOf(0, 0, 150), 2);
+  alone.write(data, tokensOf(0, 0, 140), 1);
+  for (int32_t position : {127, 130, 139}) {
+    std::vector<float> expected = alone.run(data, {{0, position}}, 1);
+    EXPECT_EQ(0, std::memcmp(&y[position * size], expected.data(),
+                             size * sizeof(float)))
+        << position;
+  }
+}
+
+template <typename Element>
+void expectWritesItsLayerOnly(llvm::StringRef target, CacheType type) {
+  CachedAttentionOptions options = makeOptions(2, 1, 16);
+  options.cacheType = type;
+  Data data(options);
+  Layer layer(target, options);
+  layer.write(data, tokensOf(2, 0, kCacheTokens), 3);
+  size_t before = kMaxSequences * kCacheTokens * kBefore;
   for (size_t i = 0; i < before; ++i)
-    ASSERT_TRUE(std::isnan(layer.cache[i])) << i;
+    ASSERT_EQ(layer.cache[i], 0xff) << i;
   // Position 17 of sequence 2: block 1, column 1.
-  size_t keys = before + 2 * kCacheTokens * 16;
-  size_t values = keys + kMaxSequences * kCacheTokens * 16;
+  auto *cache = reinterpret_cast<const Element *>(&layer.cache[before]);
+  const Element *keys = cache + 2 * kCacheTokens * 16;
+  const Element *values = keys + kMaxSequences * kCacheTokens * 16;
   auto row = [&](std::vector<float> &all) {
     return &all[(2 * kCacheTokens + 17) * 16];
   };
   for (size_t d = 0; d < 16; ++d) {
-    EXPECT_EQ(layer.cache[keys + 16 * 16 + d * 16 + 1], row(data.k)[d]);
-    EXPECT_EQ(layer.cache[values + 17 * 16 + d], row(data.v)[d]);
+    EXPECT_EQ(float(keys[16 * 16 + d * 16 + 1]), row(data.k)[d]);
+    EXPECT_EQ(float(values[17 * 16 + d]), row(data.v)[d]);
   }
+}
+
+TEST_P(AttentionTest, WritesItsLayerOnly) {
+  expectWritesItsLayerOnly<float>(GetParam(), CacheType::F32);
+  expectWritesItsLayerOnly<_Float16>(GetParam(), CacheType::F16);
+}
+
+TEST_P(AttentionTest, RoundsAndSaturatesInHalfPrecision) {
+  CachedAttentionOptions options = makeOptions(1, 1, 8);
+  options.cacheType = CacheType::F16;
+  Data data(options);
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float given[] = {1.0f / 3, 65519.0f,  65520.0f, -1e30f,
+                         infinity, -infinity, 1e-9f,    std::nanf("")};
+  const float kept[] = {
+      roundToHalf(1.0f / 3), 65504, 65504, -65504, 65504, -65504, 0,
+      std::nanf("")};
+  std::copy_n(given, 8, data.v.begin());
+  Layer layer(GetParam(), options);
+  layer.write(data, {{0, 0}}, 1);
+  size_t before = kMaxSequences * kCacheTokens * (kBefore + 2 * 8);
+  auto *values = reinterpret_cast<const _Float16 *>(&layer.cache[before]);
+  for (int i = 0; i < 7; ++i)
+    EXPECT_EQ(float(values[i]), kept[i]) << given[i];
+  EXPECT_TRUE(std::isnan(float(values[7])));
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, AttentionTest,

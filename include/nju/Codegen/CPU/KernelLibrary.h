@@ -9,7 +9,8 @@
 // The kernels whose speed decides the speed of a model, emitted as scf.for and
 // one-dimensional vector ops. Every kernel is run by all workers at once (SPMD)
 // and does its own share. What one worker writes no other worker of the same
-// launch reads: a barrier is needed between dependent launches only.
+// launch reads (but for parts of an attention, which are handed over by an
+// atomic counter): a barrier is needed between dependent launches only.
 //
 // Arguments of every kernel, in the order of exec.launch: (worker: index,
 // workers: index, scalars..., ins..., outs...). Memrefs have the identity
@@ -27,6 +28,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/SymbolTable.h"
 #include "nju/Codegen/CPU/CPUTarget.h"
+#include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include <optional>
 
 namespace nju {
@@ -36,11 +38,18 @@ struct CachedAttentionOptions {
   int64_t heads = 0;   ///< Query heads, H.
   int64_t kvHeads = 0; ///< Key/value heads, G; divides H.
   int64_t headDim = 0; ///< D
+  CacheType cacheType = CacheType::F32;
   /// Positions that a token sees, its own included; none: all before it.
   std::optional<int64_t> window;
   /// One a query head, or empty: the score of position j is increased by
   /// slope * (j - position).
   llvm::SmallVector<float> slopes;
+};
+
+/// Sizes of what `cachedAttention` writes besides its result.
+struct AttentionScratch {
+  int64_t records, recordSize; ///< partials is [records, recordSize].
+  int64_t counters;
 };
 
 /// Creates kernels in a module on first use: private functions at its end,
@@ -65,21 +74,33 @@ public:
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
   /// index,
   ///  k: memref<?xGxDxf32>, v: memref<?xGxDxf32>, positions: memref<?xi32>,
-  ///  sequences: memref<?xi32>, cache: memref<?xi8>):
+  ///  sequences: memref<?xi32>, cache: memref<?xi8>, counters: memref<?xi32>):
   /// writes keys and values of T tokens into the cache of a layer, laid out as
-  /// nju_abi_step_args says. `before` is the sum of heads * head_dim (the
-  /// cache's, G * D) of the layers before this one.
-  mlir::func::FuncOp cacheWrite(int64_t kvHeads, int64_t headDim);
+  /// nju_abi_step_args says. `before` are the bytes that a token takes in the
+  /// layers before this one. In f16, what is beyond +-65504 becomes that. Sets
+  /// the counters of `cachedAttention` to 0.
+  mlir::func::FuncOp cacheWrite(int64_t kvHeads, int64_t headDim,
+                                CacheType cacheType);
 
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
   /// index,
   ///  scale: f32, q: memref<?xHxDxf32>, positions: memref<?xi32>,
-  ///  sequences: memref<?xi32>, cache: memref<?xi8>, y: memref<?xHxDxf32>):
+  ///  sequences: memref<?xi32>, cache: memref<?xi8>, y: memref<?xHxDxf32>,
+  ///  partials: memref<?xRxf32>, counters: memref<?xi32>):
   /// attention of each token over its sequence's positions 0 (or the window's
   /// begin) to its own; see nju.cached_attention. Runs after `cacheWrite`.
-  /// Method: online softmax over chunks of positions; Milakov and
-  /// Gimelshein, "Online normalizer calculation for softmax", algorithm 3.
+  /// `partials` and `counters` have the sizes of `attentionScratch`; the former
+  /// is where workers that share a token leave parts for the last of them, the
+  /// latter tell who that is. With fewer partials fewer tokens are shared.
+  /// Method: online softmax over chunks of positions, chunks of a token by
+  /// several workers; Milakov and Gimelshein, "Online normalizer calculation
+  /// for softmax", algorithm 3 and section 3.1.
   mlir::func::FuncOp cachedAttention(const CachedAttentionOptions &options);
+
+  /// For sequences of at most `maxTokens` tokens and `batchTokens` tokens a
+  /// step.
+  AttentionScratch attentionScratch(const CachedAttentionOptions &options,
+                                    int64_t maxTokens, int64_t batchTokens);
 
 private:
   mlir::func::FuncOp lookup(llvm::StringRef name);

@@ -10,16 +10,27 @@
 #define NJU_DIALECT_NJU_IR_CACHELAYOUT_H
 
 #include "mlir/IR/BuiltinOps.h"
+#include <optional>
 
 namespace nju {
+
+/// What keys and values are kept as; the value of --kv.
+enum class CacheType { F32, F16 };
+
+/// "f32", "f16".
+llvm::StringRef stringifyCacheType(CacheType type);
+std::optional<CacheType> parseCacheType(llvm::StringRef name);
 
 /// The layers of the cache that the module's `nju.lm` describes, in order; null
 /// if it describes none.
 mlir::ArrayAttr getCacheLayers(mlir::ModuleOp module);
 
-/// Elements that the keys of one token (or its values) take in these layers:
-/// the sum of heads * head_dim.
-int64_t getCacheElements(llvm::ArrayRef<mlir::Attribute> layers);
+/// What a layer of them is kept as: its `type`, f32 if it has none that is
+/// known.
+CacheType getCacheType(mlir::Attribute layer);
+
+/// Bytes that keys and values of one token take in these layers.
+int64_t getCacheBytes(llvm::ArrayRef<mlir::Attribute> layers);
 
 } // namespace nju
 
