@@ -29,7 +29,8 @@ using namespace nju::test;
 
 using PackRows = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float));
 using Linear = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float),
-                    NJU_MEMREF3(void), NJU_MEMREF2(float));
+                    NJU_MEMREF3(void), NJU_MEMREF2(float),
+                    NJU_MEMREF1(int64_t));
 using Attention = void(int64_t, int64_t, int64_t, int64_t, int64_t, float,
                        NJU_MEMREF3(float), NJU_MEMREF1(int32_t),
                        NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
@@ -82,17 +83,16 @@ double best(int count, Function function) {
 struct Bench {
   explicit Bench(const std::string &type)
       : type(type), bytes(type == "f32" ? 4 : 2),
-        jit("host",
-            {
-                [](KernelLibrary &l) { return l.packRows(); },
-                [&](KernelLibrary &l) {
-                  mlir::Builder b(l.packRows().getContext());
-                  return l.linear(type == "f32"    ? mlir::Type(b.getF32Type())
-                                  : type == "bf16" ? mlir::Type(b.getBF16Type())
-                                                   : mlir::Type(b.getF16Type()),
-                                  false);
-                },
-            }) {}
+        jit("host", {[](KernelLibrary &l) { return l.packRows(); },
+                     [&](KernelLibrary &l) {
+                       mlir::Builder b(l.packRows().getContext());
+                       LinearOptions options;
+                       options.weightType =
+                           type == "f32"    ? mlir::Type(b.getF32Type())
+                           : type == "bf16" ? mlir::Type(b.getBF16Type())
+                                            : mlir::Type(b.getF16Type());
+                       return l.linear(options);
+                     }}) {}
 
   void linear(int64_t depth, int64_t columns, int64_t rows);
 
@@ -110,6 +110,7 @@ void Bench::linear(int64_t depth, int64_t columns, int64_t rows) {
   auto *weights = allocate<char>(size * copies);
   auto *x = allocate<float>(rows * depth), *xp = allocate<float>(rows * depth);
   auto *y = allocate<float>(rows * columns);
+  auto *next = allocate<int64_t>(8 * copies);
   auto *pack = jit.get<PackRows>("nju_pack_rows");
   auto *kernel = jit.get<Linear>("nju_linear_" + type);
   double seconds = best(5, [&] {
@@ -120,9 +121,10 @@ void Bench::linear(int64_t depth, int64_t columns, int64_t rows) {
       pack(worker, workers, NJU_ARG2(x, rows, depth),
            NJU_ARG1(xp, rows * depth));
 #pragma omp barrier
-      kernel(
-          worker, workers, NJU_ARG2(x, rows, depth), NJU_ARG1(xp, rows * depth),
-          NJU_ARG3(w, panels, depth, int64_t(32)), NJU_ARG2(y, rows, columns));
+      kernel(worker, workers, NJU_ARG2(x, rows, depth),
+             NJU_ARG1(xp, rows * depth),
+             NJU_ARG3(w, panels, depth, int64_t(32)),
+             NJU_ARG2(y, rows, columns), NJU_ARG1(next + copy * 8, 1));
 #pragma omp barrier
     }
   });
@@ -136,7 +138,8 @@ void Bench::linear(int64_t depth, int64_t columns, int64_t rows) {
               gbytes, gbytes * 1e9 / rates.bytesPerSecond,
               rates.bytesPerSecond / 1e9);
   std::fflush(stdout);
-  for (void *data : {(void *)weights, (void *)x, (void *)xp, (void *)y})
+  for (void *data :
+       {(void *)weights, (void *)x, (void *)xp, (void *)y, (void *)next})
     std::free(data);
 }
 

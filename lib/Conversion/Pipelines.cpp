@@ -26,6 +26,7 @@ void nju::buildLinalgPipeline(OpPassManager &pm) {
   addCleanup(pm);
   pm.addPass(createFuseElementwise());
   addCleanup(pm);
+  pm.addPass(createFuseEpilogues());
 }
 
 void nju::buildBufferizationPipeline(OpPassManager &pm) {

@@ -36,7 +36,7 @@ struct Compilation {
   std::unique_ptr<MLIRContext> context;
   OwningOpRef<ModuleOp> source, lowered;
   std::vector<uint8_t> weights;
-  int64_t arenaBytes = 0;
+  int64_t arenaBytes = 0, arenaZeroBytes = 0;
   std::unique_ptr<llvm::orc::LLJIT> jit;
   void *entry = nullptr;
 
@@ -95,6 +95,9 @@ bool Compilation::compile(llvm::StringRef targetName,
   if (auto bytes = lowered->getOperation()->getAttrOfType<IntegerAttr>(
           "nju.arena_bytes"))
     arenaBytes = bytes.getInt();
+  if (auto bytes = lowered->getOperation()->getAttrOfType<IntegerAttr>(
+          "nju.arena_zero_bytes"))
+    arenaZeroBytes = bytes.getInt();
   if (failed(lowerToLLVM(*lowered)))
     return false;
   auto target = llvm::cantFail(CPUTarget::get(targetName));
@@ -242,8 +245,9 @@ std::vector<float> StepJIT::step(const std::vector<int32_t> &tokens,
                                  const std::vector<int32_t> &rows,
                                  int64_t threads) {
   std::vector<float> logits(rows.size() * vocabulary + 1, 7.5f);
-  // What the last step left must not matter.
-  llvm::fill(impl->arena, 0xff);
+  // What the last step left must not matter, but for what is zero.
+  uint8_t *arena = aligned(impl->arena);
+  std::fill(arena + impl->arenaZeroBytes, arena + impl->arenaBytes, 0xff);
   nju_abi_step_args args = {};
   args.num_tokens = tokens.size();
   args.num_rows = rows.size();
@@ -254,7 +258,7 @@ std::vector<float> StepJIT::step(const std::vector<int32_t> &tokens,
   args.logits = logits.data();
   args.weights = impl->weights.data();
   args.cache = impl->cache.data();
-  args.arena = aligned(impl->arena);
+  args.arena = arena;
   args.max_sequences = maxSequences;
   args.cache_tokens = cacheTokens;
   args.num_threads = threads;

@@ -38,7 +38,7 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
                            "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::vector::VectorDialect"];
+                           "::mlir::vector::VectorDialect", "::nju::exec::ExecDialect"];
 }
 
 #endif // NJU_CODEGEN_PASSES

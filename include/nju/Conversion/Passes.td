@@ -64,6 +64,21 @@ def FuseElementwise : Pass<"nju-fuse-elementwise", "::mlir::ModuleOp"> {
   }];
 }
 
+def FuseEpilogues : Pass<"nju-fuse-epilogues", "::mlir::ModuleOp"> {
+  let summary = "Let products finish what is computed from their elements";
+  let description = [{
+    An element-wise linalg op that is the only user of a product becomes the
+    product's epilogue: a bias, an activation, a residual sum. Two products of
+    the same input that meet in such an op become one op with two weights: a
+    gated activation. Requires linalg on tensors, fused by
+    `--nju-fuse-elementwise`.
+
+    Before: `%1 = exec.linear ins(%x, %w)`, `%2 = linalg.generic {add} (%1, %r)`.
+    After: `%2 = exec.linear ins(%x, %w) with(%r) epilogue {add}`.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::nju::exec::ExecDialect"];
+}
+
 def Bufferize : Pass<"nju-bufferize", "::mlir::ModuleOp"> {
   let summary = "Turn tensors into buffers";
   let description = [{
@@ -181,7 +196,9 @@ def PlanMemory : Pass<"exec-plan-memory", "::mlir::ModuleOp"> {
     that is right for `max_batch_tokens` of the module's `nju.lm`; buffers that
     are not alive at the same time share memory. The module gets
     `nju.arena_bytes`, and with `nju.arena_lower_bound` the most bytes that are
-    alive at once: no plan needs less. In other functions a buffer is freed after
+    alive at once: no plan needs less. Buffers marked `exec.zero`, which are zero
+    when a step begins and when it ends, share their bytes with nobody: the first
+    `nju.arena_zero_bytes` of the arena. In other functions a buffer is freed after
     its last use. A size in `@step` that the number of tokens does not bound is an
     error. The ops of a function must be in one block.
 

@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
 #include "nju/Codegen/Passes.h"
+#include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
 
 namespace nju {
@@ -71,6 +72,23 @@ static func::FuncOp emitCacheWrite(KernelLibrary &library, StringRef sizes,
   return library.cacheWrite(parsed[0], parsed[1], *type);
 }
 
+/// A product with a bias as its epilogue.
+static func::FuncOp emitLinearBias(KernelLibrary &library,
+                                   LinearOptions options,
+                                   MLIRContext *context) {
+  Region epilogue;
+  OpBuilder b(context);
+  Location loc = b.getUnknownLoc();
+  Block *block = b.createBlock(&epilogue, {}, {b.getF32Type(), b.getF32Type()},
+                               {loc, loc});
+  Value sum = arith::AddFOp::create(b, loc, block->getArgument(0),
+                                    block->getArgument(1));
+  exec::YieldOp::create(b, loc, sum);
+  options.others = {1};
+  options.epilogue = &epilogue;
+  return library.linear(options);
+}
+
 /// The kernel that `spec` names, or null.
 static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
                                MLIRContext *context) {
@@ -93,7 +111,12 @@ static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
                   .Case("f16", b.getF16Type())
                   .Case("bf16", b.getBF16Type())
                   .Default(Type());
-  return type ? library.linear(type, bias) : nullptr;
+  if (!type)
+    return nullptr;
+  LinearOptions options;
+  options.weightType = type;
+  return bias ? emitLinearBias(library, options, context)
+              : library.linear(options);
 }
 
 void EmitKernels::runOnOperation() {

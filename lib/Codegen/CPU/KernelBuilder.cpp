@@ -7,6 +7,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Matchers.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
 
 using namespace mlir;
@@ -98,6 +100,14 @@ Value KernelBuilder::loadVector(Value memref, ValueRange indices,
 }
 void KernelBuilder::storeVector(Value value, Value memref, ValueRange indices) {
   vector::StoreOp::create(b, loc, value, memref, indices);
+}
+Value KernelBuilder::loadMasked(Value memref, ValueRange indices, Value mask) {
+  return vector::MaskedLoadOp::create(b, loc, vectorType(lanes), memref,
+                                      indices, mask, splat(0.0f));
+}
+void KernelBuilder::storeMasked(Value value, Value memref, ValueRange indices,
+                                Value mask) {
+  vector::MaskedStoreOp::create(b, loc, memref, indices, mask, value);
 }
 Value KernelBuilder::broadcast(Value scalar, int64_t size) {
   auto type = VectorType::get({size ? size : lanes}, scalar.getType());
@@ -208,6 +218,63 @@ void KernelBuilder::switchOn(Value value, int64_t first, int64_t last,
 std::pair<Value, Value> KernelBuilder::share(Value count, Value worker,
                                              Value workers) {
   return exec::createShare(b, loc, count, worker, workers);
+}
+
+void KernelBuilder::deal(Value count, Value next, Value workers,
+                         llvm::function_ref<void(Value)> body) {
+  Value zero = index(0);
+  Value one = arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(1));
+  auto loop = scf::WhileOp::create(
+      b, loc, TypeRange(b.getIndexType()), ValueRange(),
+      [&](OpBuilder &inner, Location, ValueRange) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToEnd(inner.getInsertionBlock());
+        Value ticket = memref::AtomicRMWOp::create(
+            b, loc, arith::AtomicRMWKind::addi, one, next, ValueRange(zero));
+        ticket = arith::IndexCastOp::create(b, loc, b.getIndexType(), ticket);
+        scf::ConditionOp::create(b, loc, less(ticket, count), ticket);
+      },
+      [&](OpBuilder &inner, Location, ValueRange ticket) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToEnd(inner.getInsertionBlock());
+        body(ticket[0]);
+        scf::YieldOp::create(b, loc);
+      });
+  // Each worker asks once in vain; the last of them is the last to touch it.
+  Value last =
+      arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq,
+                            add(loop.getResult(0), 1), add(count, workers));
+  ifThen(last, [&] {
+    store(arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(0)), next,
+          zero);
+  });
+}
+
+Value KernelBuilder::elementwise(Block &block, ValueRange arguments) {
+  IRMapping map;
+  map.map(block.getArguments(), arguments);
+  auto asVector = [&](Value value) -> Value {
+    if (Value mapped = map.lookupOrNull(value))
+      return mapped;
+    TypedAttr constant;
+    [[maybe_unused]] bool isConstant =
+        matchPattern(value, m_Constant(&constant));
+    assert(isConstant && "an epilogue captures constants only");
+    auto type = VectorType::get({lanes}, value.getType());
+    return arith::ConstantOp::create(
+        b, loc, DenseElementsAttr::get(type, Attribute(constant)));
+  };
+  for (Operation &op : block.without_terminator()) {
+    if (op.hasTrait<OpTrait::ConstantLike>())
+      continue;
+    OperationState state(loc, op.getName());
+    for (Value operand : op.getOperands())
+      state.addOperands(asVector(operand));
+    state.addTypes(VectorType::get({lanes}, op.getResult(0).getType()));
+    state.addAttributes(op.getAttrs());
+    map.map(op.getResult(0), b.create(state)->getResult(0));
+  }
+  return asVector(block.getTerminator()->getOperand(0));
 }
 
 Value KernelBuilder::expOfNonPositive(Value x) {

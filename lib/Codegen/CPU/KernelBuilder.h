@@ -67,6 +67,10 @@ public:
   /// `size` elements (default: a register), widened to f32.
   Value loadVector(Value memref, mlir::ValueRange indices, int64_t size = 0);
   void storeVector(Value value, Value memref, mlir::ValueRange indices);
+  /// The lanes that `mask` has; the others are 0, or stay as they are.
+  Value loadMasked(Value memref, mlir::ValueRange indices, Value mask);
+  void storeMasked(Value value, Value memref, mlir::ValueRange indices,
+                   Value mask);
   Value broadcast(Value scalar, int64_t size = 0);
   /// An index in every lane, as i32.
   Value broadcastI32(Value index);
@@ -101,6 +105,16 @@ public:
 
   /// [begin, end) of `count` items that worker `worker` of `workers` does.
   std::pair<Value, Value> share(Value count, Value worker, Value workers);
+
+  /// Calls `body(i)` for each i in [0, count) on one of the workers: whoever
+  /// asks first gets the next. `next` (memref<?xi64>, one element) is 0 before
+  /// any worker begins and after all are done.
+  void deal(Value count, Value next, Value workers,
+            llvm::function_ref<void(Value)> body);
+
+  /// What the block of scalar elementwise ops yields for these vectors, which
+  /// stand for its arguments. Other values that it uses are constants.
+  Value elementwise(mlir::Block &block, mlir::ValueRange arguments);
 
   /// exp(x) of f32 vectors with x <= 0, to about one unit in the last place:
   /// x = n ln 2 + r, then a polynomial of degree 6 (Cephes' coefficients) and a

@@ -6,18 +6,24 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Several rows: the weights are the outer loop, so that they are read from
-// memory once, and a block of rows times a panel is accumulated in registers
-// over all of K. Rows are cut evenly into the fewest blocks that fit the
-// registers: nearly all blocks are nearly full, and few rows are one block.
+// Panels of weights are dealt out to the workers one after the other, because
+// cores do not read equally fast at every moment.
 //
-// One row: reading the weights is all that counts. Several panels are read at
-// once, each far from the others, so that memory sees several linear streams,
-// each with a prefetch ahead of the hardware's where that helps (CPUTarget).
+// Several rows: the weights are the outer loop, so that they are read from
+// memory once, and a block of rows times a tile of columns is accumulated in
+// registers over all of K. Rows are cut evenly into the fewest blocks that fit
+// the registers: nearly all blocks are nearly full. The weights are prefetched:
+// reading and computing take about as long as each other for 4 to 16 rows, and
+// do not overlap by themselves.
+//
+// One row, or few: reading the weights is all that counts. Several panels are
+// read at once, each far from the others, so that memory sees several linear
+// streams.
 //
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "mlir/IR/Matchers.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
@@ -47,6 +53,11 @@ TileShape tileShape(const CPUTarget &target) {
   return target.getVectorRegisters() == 32 ? TileShape{14, 2} : TileShape{6, 2};
 }
 
+/// A vector of columns: `begin`, in elements, of a panel.
+struct Columns {
+  Value panel, begin;
+};
+
 /// Block `block` of the `blocks` blocks that `rows` rows are cut into.
 struct RowBlock {
   Value begin, size;
@@ -62,179 +73,281 @@ RowBlock rowBlock(KernelBuilder &k, Value rows, Value blocks, Value block) {
 class LinearEmitter {
 public:
   LinearEmitter(KernelBuilder &k, const CPUTarget &target,
-                func::FuncOp function, bool hasBias)
-      : k(k), target(target), tile(tileShape(target)),
-        worker(function.getArgument(0)), workers(function.getArgument(1)),
-        x(function.getArgument(2)), xp(function.getArgument(3)),
-        w(function.getArgument(4)),
-        bias(hasBias ? function.getArgument(5) : Value()),
-        y(function.getArguments().back()) {
-    rows = k.dim(x, 0);
-    depth = k.dim(w, 1);
-    columns = k.dim(y, 1);
-    elementBytes = cast<MemRefType>(w.getType()).getElementTypeBitWidth() / 8;
-  }
-
+                const LinearOptions &options, func::FuncOp function);
   void emit();
 
 private:
-  void emitOneRow(Value begin, Value end);
-  void emitRows(Value begin, Value end);
-  void emitOneRowOfPanels(ArrayRef<Value> panels);
-  void emitBlock(int64_t size, RowBlock block, Value panel, Value column,
-                 ArrayRef<Value> masks);
-  void prefetchAhead(Value panel, Value at, Value column, int64_t bytes);
-  Value maskOf(Value panel, Value column);
-  Value biasOf(Value mask, Value panel, Value column);
-  void storeResult(Value value, Value row, Value panel, Value column,
-                   Value mask, Value biasVector);
-  Value columnOf(Value panel, Value column) {
-    return k.add(k.mul(panel, kPanelColumns), column);
+  void emitPanels(int64_t count,
+                  llvm::function_ref<void(ArrayRef<Value>)> body);
+  void emitTiles(Value panel, llvm::function_ref<void(ArrayRef<Columns>)> body);
+  void emitOneRow();
+  void emitFewRows(int64_t size);
+  void emitManyRows();
+  Values sumBlock(Value w, int64_t size, RowBlock block,
+                  ArrayRef<Columns> tile);
+  void emitBlock(int64_t size, RowBlock block, ArrayRef<Columns> tile);
+  void finishBlock(int64_t size, RowBlock block, ArrayRef<Columns> tile,
+                   ArrayRef<Value> masks);
+  void prefetchTile(Value w, Value at, ArrayRef<Columns> tile,
+                    int64_t distance);
+  llvm::SmallVector<Columns> columnsOf(ArrayRef<Value> panels);
+  Value columnOf(const Columns &vector) {
+    return k.add(k.mul(vector.panel, kPanelColumns), vector.begin);
   }
+  Value maskOf(const Columns &vector);
+  void storeResult(ArrayRef<Value> sums, Value row, Value column, Value mask);
 
   KernelBuilder &k;
   const CPUTarget &target;
-  TileShape tile;
-  Value worker, workers, x, xp, w, bias, y;
+  const LinearOptions &options;
+  TileShape shape;
+  Value workers, x, xp, y, next;
+  llvm::SmallVector<Value> weights, others;
   Value rows, depth, columns;
+  Value products; ///< With an epilogue: [weights, elements of a block].
   int64_t elementBytes;
 };
 
 } // namespace
 
-/// Prefetches the weights that lie the target's distance after row `at` of the
-/// panel, `bytes` from `column` on.
-void LinearEmitter::prefetchAhead(Value panel, Value at, Value column,
-                                  int64_t bytes) {
-  int64_t distance = target.getPrefetchBytes();
+LinearEmitter::LinearEmitter(KernelBuilder &k, const CPUTarget &target,
+                             const LinearOptions &options,
+                             func::FuncOp function)
+    : k(k), target(target), options(options), shape(tileShape(target)) {
+  ArrayRef<BlockArgument> arguments = function.getArguments();
+  workers = arguments[1];
+  x = arguments[2];
+  xp = arguments[3];
+  llvm::append_range(weights, arguments.slice(4, options.weights));
+  llvm::append_range(others,
+                     arguments.drop_front(4 + options.weights).drop_back(2));
+  y = arguments.drop_back().back();
+  next = arguments.back();
+  rows = k.dim(x, 0);
+  depth = k.dim(weights.front(), 1);
+  columns = k.dim(y, 1);
+  elementBytes = options.weightType.getIntOrFloatBitWidth() / 8;
+  if (!options.epilogue)
+    return;
+  auto type =
+      MemRefType::get({options.weights, target.getVectorRegisters() * k.lanes},
+                      k.b.getF32Type());
+  products = memref::AllocaOp::create(k.b, k.loc, type,
+                                      k.b.getI64IntegerAttr(kCacheLine));
+}
+
+llvm::SmallVector<Columns> LinearEmitter::columnsOf(ArrayRef<Value> panels) {
+  llvm::SmallVector<Columns> vectors;
+  for (Value panel : panels)
+    for (int64_t column = 0; column < kPanelColumns; column += k.lanes)
+      vectors.push_back({panel, k.index(column)});
+  return vectors;
+}
+
+/// Prefetches what the tile needs `distance` bytes after row `at`, each line
+/// once.
+void LinearEmitter::prefetchTile(Value w, Value at, ArrayRef<Columns> tile,
+                                 int64_t distance) {
   if (distance == 0)
     return;
   Value ahead = k.add(at, distance / (kPanelColumns * elementBytes));
-  for (int64_t byte = 0; byte < bytes; byte += kCacheLine)
-    k.prefetch(w, {panel, ahead, k.add(column, byte / elementBytes)});
+  int64_t perLine = std::max<int64_t>(1, kCacheLine / (k.lanes * elementBytes));
+  for (size_t v = 0; v < tile.size(); v += perLine)
+    k.prefetch(w, {tile[v].panel, ahead, tile[v].begin});
 }
 
-/// Lanes of the vector at `column` of the panel that are columns of y.
-Value LinearEmitter::maskOf(Value panel, Value column) {
-  Value left = k.broadcastI32(k.sub(columns, columnOf(panel, column)));
+/// Lanes of the vector that are columns of y.
+Value LinearEmitter::maskOf(const Columns &vector) {
+  Value left = k.broadcastI32(k.sub(columns, columnOf(vector)));
   return arith::CmpIOp::create(k.b, k.loc, arith::CmpIPredicate::slt,
                                k.lanesI32(), left);
 }
 
-Value LinearEmitter::biasOf(Value mask, Value panel, Value column) {
-  if (!bias)
-    return Value();
-  return vector::MaskedLoadOp::create(k.b, k.loc, k.vectorType(k.lanes), bias,
-                                      ValueRange{columnOf(panel, column)}, mask,
-                                      k.splat(0.0f));
+/// Stores what the epilogue makes of the products, one of each weight.
+void LinearEmitter::storeResult(ArrayRef<Value> sums, Value row, Value column,
+                                Value mask) {
+  Value result = sums.front();
+  if (options.epilogue) {
+    Values arguments(sums);
+    for (auto [other, rank] : llvm::zip_equal(others, options.others)) {
+      Values at{row, column};
+      arguments.push_back(
+          k.loadMasked(other, ArrayRef(at).take_back(rank), mask));
+    }
+    result = k.elementwise(options.epilogue->front(), arguments);
+  }
+  k.storeMasked(result, y, {row, column}, mask);
 }
 
-void LinearEmitter::storeResult(Value value, Value row, Value panel,
-                                Value column, Value mask, Value biasVector) {
-  if (biasVector)
-    value = k.addf(value, biasVector);
-  vector::MaskedStoreOp::create(
-      k.b, k.loc, y, ValueRange{row, columnOf(panel, column)}, mask, value);
+/// Calls `body` for `count` panels at a time, which lie far from each other so
+/// that memory sees as many linear streams; then for those left, one by one.
+/// `body` gets fewer panels than `count` once only, for which it emits code
+/// again.
+void LinearEmitter::emitPanels(int64_t count,
+                               llvm::function_ref<void(ArrayRef<Value>)> body) {
+  Value panels = k.dim(weights.front(), 0);
+  if (count == 1)
+    return k.deal(panels, next, workers, [&](Value panel) { body(panel); });
+  Value length = k.div(panels, count);
+  Value rest = k.sub(panels, k.mul(length, count));
+  k.deal(k.add(length, rest), next, workers, [&](Value ticket) {
+    k.ifThenElse(
+        k.less(ticket, length),
+        [&] {
+          Values group{ticket};
+          for (int64_t c = 1; c < count; ++c)
+            group.push_back(k.add(group.back(), length));
+          body(group);
+        },
+        [&] { body(k.add(ticket, k.mul(length, count - 1))); });
+  });
 }
 
-/// Row 0 of y in `panels`, all of their columns at once.
-void LinearEmitter::emitOneRowOfPanels(ArrayRef<Value> panels) {
-  int64_t vectors = kPanelColumns / k.lanes;
+/// One row: x is read as it is, and all weights at once.
+void LinearEmitter::emitOneRow() {
+  int64_t streams =
+      std::max<int64_t>(1, target.getReadStreams() / weights.size());
   Value zero = k.index(0);
-  Values sums(panels.size() * vectors, k.splat(0.0f));
-  sums = k.loop(zero, depth, k.index(1), sums, [&](Value at, Values sums) {
-    Value factor = k.broadcast(k.load(x, {zero, at}));
-    for (auto [p, panel] : llvm::enumerate(panels)) {
-      prefetchAhead(panel, at, zero, kPanelColumns * elementBytes);
-      for (int64_t v = 0; v < vectors; ++v) {
-        Value weights = k.loadVector(w, {panel, at, k.index(v * k.lanes)});
-        Value &sum = sums[p * vectors + v];
+  emitPanels(streams, [&](ArrayRef<Value> panels) {
+    llvm::SmallVector<Columns> tile = columnsOf(panels);
+    Values sums(weights.size() * tile.size(), k.splat(0.0f));
+    auto step = [&](Value at, Values sums) {
+      Value factor = k.broadcast(k.load(x, {zero, at}));
+      for (auto [number, w] : llvm::enumerate(weights)) {
+        prefetchTile(w, at, tile, target.getPrefetchBytes());
+        for (auto [v, vector] : llvm::enumerate(tile)) {
+          Value &sum = sums[number * tile.size() + v];
+          sum = k.fma(factor, k.loadVector(w, {vector.panel, at, vector.begin}),
+                      sum);
+        }
+      }
+      return sums;
+    };
+    sums = k.loop(zero, depth, k.index(1), sums, step);
+    for (auto [v, vector] : llvm::enumerate(tile)) {
+      Values own;
+      for (size_t w = 0; w < weights.size(); ++w)
+        own.push_back(sums[w * tile.size() + v]);
+      storeResult(own, zero, columnOf(vector), maskOf(vector));
+    }
+  });
+}
+
+/// `size` rows times some vectors of columns, summed over K: [row][vector].
+Values LinearEmitter::sumBlock(Value w, int64_t size, RowBlock block,
+                               ArrayRef<Columns> tile) {
+  bool isOneStream = int64_t(tile.size()) * k.lanes <= kPanelColumns;
+  int64_t distance =
+      isOneStream ? target.getBlockPrefetchBytes() : target.getPrefetchBytes();
+  Value packed = k.mul(block.begin, depth);
+  Values sums(size * tile.size(), k.splat(0.0f));
+  auto step = [&](Value at, Values sums) {
+    prefetchTile(w, at, tile, distance);
+    Values row;
+    for (const Columns &vector : tile)
+      row.push_back(k.loadVector(w, {vector.panel, at, vector.begin}));
+    Value first = k.add(packed, k.mul(at, size));
+    for (int64_t r = 0; r < size; ++r) {
+      Value factor = k.broadcast(k.load(xp, {k.add(first, r)}));
+      for (auto [v, weights] : llvm::enumerate(row)) {
+        Value &sum = sums[r * tile.size() + v];
         sum = k.fma(factor, weights, sum);
       }
     }
     return sums;
-  });
-  for (auto [p, panel] : llvm::enumerate(panels))
-    for (int64_t v = 0; v < vectors; ++v) {
-      Value column = k.index(v * k.lanes);
-      Value mask = maskOf(panel, column);
-      storeResult(sums[p * vectors + v], zero, panel, column, mask,
-                  biasOf(mask, panel, column));
-    }
+  };
+  return k.loop(k.index(0), depth, k.index(1), sums, step);
 }
 
-/// The panels [begin, end) for one row: as many contiguous ranges as there are
-/// cursors, read side by side, then what is left.
-void LinearEmitter::emitOneRow(Value begin, Value end) {
-  Value length = k.div(k.sub(end, begin), target.getReadStreams());
-  k.loop(begin, k.add(begin, length), [&](Value first) {
-    Values panels{first};
-    for (int64_t c = 1; c < target.getReadStreams(); ++c)
-      panels.push_back(k.add(panels.back(), length));
-    emitOneRowOfPanels(panels);
-  });
-  Value rest = k.add(begin, k.mul(length, target.getReadStreams()));
-  k.loop(rest, end, [&](Value panel) { emitOneRowOfPanels({panel}); });
-}
-
-/// `size` rows times the tile at `column` of the panel, accumulated over K.
-void LinearEmitter::emitBlock(int64_t size, RowBlock block, Value panel,
-                              Value column, ArrayRef<Value> masks) {
-  int64_t vectors = tile.vectors;
-  Value packed = k.mul(block.begin, depth);
-  Values sums(size * vectors, k.splat(0.0f));
-  sums =
-      k.loop(k.index(0), depth, k.index(1), sums, [&](Value at, Values sums) {
-        prefetchAhead(panel, at, column, vectors * k.lanes * elementBytes);
-        Values weights;
-        for (int64_t v = 0; v < vectors; ++v)
-          weights.push_back(
-              k.loadVector(w, {panel, at, k.add(column, v * k.lanes)}));
-        Value factors = k.add(packed, k.mul(at, size));
-        for (int64_t r = 0; r < size; ++r) {
-          Value factor = k.broadcast(k.load(xp, {k.add(factors, r)}));
-          for (int64_t v = 0; v < vectors; ++v) {
-            Value &sum = sums[r * vectors + v];
-            sum = k.fma(factor, weights[v], sum);
-          }
-        }
-        return sums;
-      });
-  for (int64_t v = 0; v < vectors; ++v) {
-    Value at = k.add(column, v * k.lanes);
-    Value biasVector = biasOf(masks[v], panel, at);
-    for (int64_t r = 0; r < size; ++r)
-      storeResult(sums[r * vectors + v], k.add(block.begin, r), panel, at,
-                  masks[v], biasVector);
+void LinearEmitter::emitBlock(int64_t size, RowBlock block,
+                              ArrayRef<Columns> tile) {
+  Values masks;
+  for (const Columns &vector : tile)
+    masks.push_back(maskOf(vector));
+  for (auto [number, w] : llvm::enumerate(weights)) {
+    Values sums = sumBlock(w, size, block, tile);
+    for (auto [v, vector] : llvm::enumerate(tile))
+      for (int64_t r = 0; r < size; ++r) {
+        int64_t at = r * tile.size() + v;
+        if (options.epilogue)
+          k.storeVector(sums[at], products,
+                        {k.index(number), k.index(at * k.lanes)});
+        else
+          storeResult(sums[at], k.add(block.begin, r), columnOf(vector),
+                      masks[v]);
+      }
   }
+  if (options.epilogue)
+    finishBlock(size, block, tile, masks);
 }
 
-/// The panels [begin, end) for several rows.
-void LinearEmitter::emitRows(Value begin, Value end) {
-  Value blocks = k.ceilDiv(rows, tile.rows);
-  k.loop(begin, end, [&](Value panel) {
-    int64_t width = tile.vectors * k.lanes;
-    k.loop(k.index(0), k.index(kPanelColumns), k.index(width),
-           [&](Value column) {
-             Values masks;
-             for (int64_t v = 0; v < tile.vectors; ++v)
-               masks.push_back(maskOf(panel, k.add(column, v * k.lanes)));
-             k.loop(k.index(0), blocks, [&](Value number) {
-               RowBlock block = rowBlock(k, rows, blocks, number);
-               k.switchOn(block.size, 2, tile.rows, [&](int64_t size) {
-                 emitBlock(size, block, panel, column, masks);
-               });
-             });
-           });
+/// The epilogue of a block whose products are in `products`: a loop, since it
+/// may be long.
+void LinearEmitter::finishBlock(int64_t size, RowBlock block,
+                                ArrayRef<Columns> tile, ArrayRef<Value> masks) {
+  k.loop(k.index(0), k.index(size), [&](Value r) {
+    for (auto [v, vector] : llvm::enumerate(tile)) {
+      Value at = k.mul(k.add(k.mul(r, tile.size()), v), k.lanes);
+      Values sums;
+      for (size_t w = 0; w < weights.size(); ++w)
+        sums.push_back(k.loadVector(products, {k.index(w), at}));
+      storeResult(sums, k.add(block.begin, r), columnOf(vector), masks[v]);
+    }
+  });
+}
+
+/// The columns of a panel that make up a tile, one tile after the other.
+void LinearEmitter::emitTiles(
+    Value panel, llvm::function_ref<void(ArrayRef<Columns>)> body) {
+  Value step = k.index(shape.vectors * k.lanes);
+  k.loop(k.index(0), k.index(kPanelColumns), step, [&](Value column) {
+    llvm::SmallVector<Columns> tile;
+    for (int64_t v = 0; v < shape.vectors; ++v)
+      tile.push_back({panel, k.add(column, v * k.lanes)});
+    body(tile);
+  });
+}
+
+/// As few rows as one block has: reading weights counts for much, so that as
+/// many panels are read at once as the registers carry.
+void LinearEmitter::emitFewRows(int64_t size) {
+  int64_t vectors = kPanelColumns / k.lanes;
+  // Sums, the weights of a row of K, and a factor.
+  int64_t registers = (target.getVectorRegisters() - 1) / (size + 1);
+  int64_t panels = std::min(target.getReadStreams(), registers / vectors);
+  RowBlock block{k.index(0), k.index(size)};
+  emitPanels(std::max<int64_t>(panels, 1), [&](ArrayRef<Value> group) {
+    if (panels == 0)
+      return emitTiles(group.front(), [&](ArrayRef<Columns> tile) {
+        emitBlock(size, block, tile);
+      });
+    emitBlock(size, block, columnsOf(group));
+  });
+}
+
+/// Several blocks: each panel is read from memory by the first of them.
+void LinearEmitter::emitManyRows() {
+  Value blocks = k.ceilDiv(rows, shape.rows);
+  emitPanels(1, [&](ArrayRef<Value> panel) {
+    emitTiles(panel.front(), [&](ArrayRef<Columns> tile) {
+      k.loop(k.index(0), blocks, [&](Value number) {
+        RowBlock block = rowBlock(k, rows, blocks, number);
+        k.switchOn(block.size, (shape.rows + 1) / 2, shape.rows,
+                   [&](int64_t size) { emitBlock(size, block, tile); });
+      });
+    });
   });
 }
 
 void LinearEmitter::emit() {
-  auto [begin, end] = k.share(k.dim(w, 0), worker, workers);
+  // No rows are many: none of their blocks is there.
+  Value few = k.less(k.sub(rows, k.index(1)), k.index(shape.rows));
+  auto emitFew = [&](int64_t size) {
+    return size == 1 ? emitOneRow() : emitFewRows(size);
+  };
   k.ifThenElse(
-      k.equal(rows, 1),
-      [&, begin = begin, end = end] { emitOneRow(begin, end); },
-      [&, begin = begin, end = end] { emitRows(begin, end); });
+      few, [&] { k.switchOn(rows, 1, shape.rows, emitFew); },
+      [&] { emitManyRows(); });
 }
 
 static MemRefType dynamicMemRef(int64_t rank, Type element) {
@@ -242,25 +355,65 @@ static MemRefType dynamicMemRef(int64_t rank, Type element) {
                          element);
 }
 
-func::FuncOp KernelLibrary::linear(Type weightType, bool bias) {
-  Builder types(module.getContext());
+/// "nju_linear_f16", "nju_linear_f16x2_epilogue3": equal names, equal
+/// functions.
+static std::string linearName(const LinearOptions &options,
+                              llvm::StringMap<unsigned> &epilogues) {
   std::string name = "nju_linear_";
-  llvm::raw_string_ostream(name) << weightType << (bias ? "_bias" : "");
+  llvm::raw_string_ostream os(name);
+  os << options.weightType;
+  if (options.weights > 1)
+    os << "x" << options.weights;
+  if (!options.epilogue)
+    return name;
+  std::string text = name;
+  llvm::raw_string_ostream key(text);
+  for (int64_t rank : options.others)
+    key << ' ' << rank;
+  llvm::DenseMap<Value, unsigned> numbers;
+  auto addNumber = [&](Value value) {
+    numbers.try_emplace(value, numbers.size());
+  };
+  Block &block = options.epilogue->front();
+  llvm::for_each(block.getArguments(), addNumber);
+  for (Operation &op : block) {
+    key << '\n' << op.getName() << op.getAttrDictionary();
+    for (Value operand : op.getOperands()) {
+      Attribute constant;
+      if (matchPattern(operand, m_Constant(&constant)))
+        key << ' ' << constant;
+      else
+        key << " %" << numbers.lookup(operand);
+    }
+    key << op.getResultTypes();
+    llvm::for_each(op.getResults(), addNumber);
+  }
+  os << "_epilogue"
+     << epilogues.try_emplace(text, epilogues.size()).first->second;
+  return name;
+}
+
+func::FuncOp KernelLibrary::linear(const LinearOptions &options) {
+  Builder types(module.getContext());
+  std::string name = linearName(options, epilogues);
   if (func::FuncOp known = lookup(name))
     return known;
   Type f32 = types.getF32Type();
-  auto weight = MemRefType::get(
-      {ShapedType::kDynamic, ShapedType::kDynamic, kPanelColumns}, weightType);
   llvm::SmallVector<Type> arguments = {
       types.getIndexType(), types.getIndexType(), dynamicMemRef(2, f32),
-      dynamicMemRef(1, f32), weight};
-  if (bias)
-    arguments.push_back(dynamicMemRef(1, f32));
+      dynamicMemRef(1, f32)};
+  arguments.append(options.weights,
+                   MemRefType::get({ShapedType::kDynamic, ShapedType::kDynamic,
+                                    kPanelColumns},
+                                   options.weightType));
+  for (int64_t rank : options.others)
+    arguments.push_back(dynamicMemRef(rank, f32));
   arguments.push_back(dynamicMemRef(2, f32));
+  arguments.push_back(dynamicMemRef(1, types.getI64Type()));
   func::FuncOp function = create(name, arguments);
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  LinearEmitter(k, target, function, bias).emit();
+  LinearEmitter(k, target, options, function).emit();
   func::ReturnOp::create(k.b, k.loc);
   return function;
 }

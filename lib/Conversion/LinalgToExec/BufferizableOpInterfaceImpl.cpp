@@ -72,9 +72,12 @@ struct DestinationModel
         return failure();
       buffers.push_back(*buffer);
     }
-    OpTy::create(rewriter, op->getLoc(), TypeRange{}, buffers,
-                 cast<OpTy>(op).getProperties(),
-                 op->getDiscardableAttrDictionary().getValue());
+    auto buffered = OpTy::create(rewriter, op->getLoc(), TypeRange{}, buffers,
+                                 cast<OpTy>(op).getProperties(),
+                                 op->getDiscardableAttrDictionary().getValue());
+    for (auto [from, to] :
+         llvm::zip_equal(op->getRegions(), buffered->getRegions()))
+      to.takeBody(from);
     replaceOpWithBufferizedValues(rewriter, op, buffers.back());
     return success();
   }

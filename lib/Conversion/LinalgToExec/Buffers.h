@@ -36,6 +36,10 @@ enum StepArgument : unsigned {
 /// Bytes at most of a buffer in the arena.
 constexpr llvm::StringLiteral kBytesAttr = "exec.bytes";
 
+/// Marks a buffer of a step that is zero when a step begins and when it ends:
+/// it shares its memory with no other.
+constexpr llvm::StringLiteral kZeroAttr = "exec.zero";
+
 /// The functions that are no kernels: @step or @main.
 inline llvm::SmallVector<mlir::func::FuncOp> programsOf(mlir::ModuleOp module) {
   return llvm::to_vector(llvm::make_filter_range(

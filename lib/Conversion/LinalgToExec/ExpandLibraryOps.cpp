@@ -39,6 +39,7 @@ private:
   void launch(ImplicitLocOpBuilder &b, func::FuncOp kernel, ValueRange scalars,
               ArrayRef<Value> ins, ArrayRef<Value> outs);
   Value packed(ImplicitLocOpBuilder &b, Value rows);
+  Value counter(ImplicitLocOpBuilder &b);
   void forgetWritten(Operation *op);
   FailureOr<nju::AttentionScratch>
   scratchOf(CachedAttentionOp op, const nju::CachedAttentionOptions &options);
@@ -116,18 +117,42 @@ Value Expansion::packed(ImplicitLocOpBuilder &b, Value rows) {
   return copy;
 }
 
+/// A number that is 0 before and after a launch. In a step it stays where it is
+/// from step to step; elsewhere it is set.
+Value Expansion::counter(ImplicitLocOpBuilder &b) {
+  auto type = MemRefType::get({1}, b.getI64Type());
+  auto alloc = memref::AllocOp::create(b, type);
+  if (function.getName() == "step") {
+    alloc->setAttr(kZeroAttr, b.getUnitAttr());
+    return alloc;
+  }
+  Value zero = arith::ConstantOp::create(b, b.getI64IntegerAttr(0));
+  Value first = arith::ConstantIndexOp::create(b, 0);
+  memref::StoreOp::create(b, zero, alloc, first);
+  return alloc;
+}
+
 void Expansion::expand(LinearOp op) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
   Value input = contiguous(b, op.getInput());
   Value output = contiguous(b, op.getOutput());
   Value copy = packed(b, input);
-  llvm::SmallVector<Value> ins{flatten(b, input, 1), copy, op.getWeight()};
-  if (op.getBias())
-    ins.push_back(contiguous(b, op.getBias()));
-  auto weightType = cast<MemRefType>(op.getWeight().getType());
-  func::FuncOp kernel =
-      library.linear(weightType.getElementType(), bool(op.getBias()));
-  launch(b, kernel, {}, ins, {flatten(b, output, 1)});
+  llvm::SmallVector<Value> ins{flatten(b, input, 1), copy};
+  llvm::append_range(ins, op.getWeights());
+  nju::LinearOptions options;
+  for (Value other : op.getOthers()) {
+    other = contiguous(b, other);
+    bool full = cast<MemRefType>(other.getType()).getRank() > 1;
+    options.others.push_back(full ? 2 : 1);
+    ins.push_back(full ? flatten(b, other, 1) : other);
+  }
+  auto weightType = cast<MemRefType>(op.getWeights().front().getType());
+  options.weightType = weightType.getElementType();
+  options.weights = op.getWeights().size();
+  if (!op.getEpilogue().empty())
+    options.epilogue = &op.getEpilogue();
+  func::FuncOp kernel = library.linear(options);
+  launch(b, kernel, {}, ins, {flatten(b, output, 1), counter(b)});
   if (output != op.getOutput())
     memref::CopyOp::create(b, output, op.getOutput());
   op.erase();

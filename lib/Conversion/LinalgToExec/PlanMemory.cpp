@@ -193,6 +193,7 @@ struct Slot {
   memref::AllocOp alloc;
   int64_t first = std::numeric_limits<int64_t>::max(), last = -1;
   int64_t bytes = 0, offset = 0;
+  bool isZero = false; ///< Between steps.
 
   bool overlaps(const Slot &other) const {
     return first <= other.last && other.first <= last;
@@ -262,7 +263,8 @@ static int64_t lowerBound(ArrayRef<Slot> slots) {
   return most;
 }
 
-/// Largest first, each at the lowest offset that is free in its lifetime.
+/// What is zero between steps lies in front; then largest first, each at the
+/// lowest offset that is free in its lifetime.
 /// Method: greedy by size; Pisarchyk and Lee, "Efficient Memory Management for
 /// Deep Neural Net Inference", section 5.
 static int64_t placeSlots(llvm::MutableArrayRef<Slot> slots) {
@@ -270,7 +272,8 @@ static int64_t placeSlots(llvm::MutableArrayRef<Slot> slots) {
   for (Slot &slot : slots)
     order.push_back(&slot);
   llvm::sort(order, [](Slot *a, Slot *b) {
-    return std::tie(b->bytes, a->first) < std::tie(a->bytes, b->first);
+    return std::tie(b->isZero, b->bytes, a->first) <
+           std::tie(a->isZero, a->bytes, b->first);
   });
   int64_t end = 0;
   for (Slot *slot : order) {
@@ -349,6 +352,7 @@ struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
     for (Operation &op : step.front())
       numbers.try_emplace(&op, numbers.size());
     llvm::SmallVector<Slot> slots;
+    int64_t zeroBytes = 0;
     for (auto alloc : step.front().getOps<memref::AllocOp>()) {
       Slot slot{alloc};
       FailureOr<int64_t> bytes = bytesOf(alloc, tokens.getInt());
@@ -356,6 +360,12 @@ struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
         return failure();
       slot.bytes = *bytes;
       findLifetime(alloc, numbers, slot);
+      if (alloc->hasAttr(kZeroAttr)) {
+        slot.isZero = true;
+        slot.first = 0;
+        slot.last = numbers.size();
+        zeroBytes += slot.bytes;
+      }
       slots.push_back(slot);
     }
     int64_t bytes = placeSlots(slots);
@@ -363,6 +373,7 @@ struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
       replaceByView(slot, step.getArgument(kArena));
     Builder b(module.getContext());
     module->setAttr("nju.arena_bytes", b.getI64IntegerAttr(bytes));
+    module->setAttr("nju.arena_zero_bytes", b.getI64IntegerAttr(zeroBytes));
     module->setAttr("nju.arena_lower_bound",
                     b.getI64IntegerAttr(lowerBound(slots)));
     return success();

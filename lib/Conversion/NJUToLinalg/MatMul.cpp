@@ -145,12 +145,22 @@ static LogicalResult lowerLinear(nju::LinearOp op, Lowering &lowering) {
   llvm::SmallVector<Value> dims = lowering.dims(input);
   RankedTensorType type = op.getType();
   dims.back() = lowering.index(type.getShape().back());
-  Value bias = op.getBias() ? lowering[op.getBias()] : Value();
-  Value result = nju::exec::LinearOp::create(lowering.b, type, input,
-                                             lowering[op.getWeight()], bias,
-                                             lowering.empty(type, dims))
-                     .getResult();
-  lowering.bind(op, result, dims);
+  llvm::SmallVector<Value> others;
+  if (op.getBias())
+    others.push_back(lowering[op.getBias()]);
+  auto product = nju::exec::LinearOp::create(lowering.b, type, input,
+                                             lowering[op.getWeight()], others,
+                                             lowering.empty(type, dims));
+  if (op.getBias()) {
+    OpBuilder::InsertionGuard guard(lowering.b);
+    Type f32 = lowering.b.getF32Type();
+    Block *block = lowering.b.createBlock(
+        &product.getEpilogue(), {}, {f32, f32}, {op.getLoc(), op.getLoc()});
+    Value sum = arith::AddFOp::create(lowering.b, block->getArgument(0),
+                                      block->getArgument(1));
+    nju::exec::YieldOp::create(lowering.b, sum);
+  }
+  lowering.bind(op, product.getResult(), dims);
   return success();
 }
 

@@ -50,7 +50,8 @@ typedef struct nju_abi_step_args {
   float *logits;            ///< [num_rows, vocabulary], out.
   const uint8_t *weights;   ///< Data section of the weight file.
   uint8_t *cache;           ///< See above.
-  uint8_t *arena;           ///< arena_bytes of the signature.
+  uint8_t *arena;           ///< arena_bytes of the signature; zero when a
+                            ///< session begins, then kept from step to step.
   int64_t max_sequences;    ///< Sequences that the cache holds.
   int64_t cache_tokens;     ///< Tokens a sequence that the cache holds.
   int64_t num_threads;      ///< >= 1

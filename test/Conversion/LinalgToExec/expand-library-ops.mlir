@@ -16,6 +16,44 @@ func.func @products_share_packed_rows(%x: memref<1x?x64xf32>, %w: memref<4x64x32
 
 // -----
 
+// A gate: one launch with both weights, an epilogue of its own name, and a
+// counter that starts at zero.
+// CHECK-LABEL: @gate
+// CHECK: %[[NEXT:.*]] = memref.alloc() : memref<1xi64>
+// CHECK: memref.store %c0_i64, %[[NEXT]]
+// CHECK: exec.launch @nju_linear_f16x2_epilogue0 ins(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : {{.*}}) outs(%{{.*}}, %{{.*}} : memref<?x?xf32>, memref<?xi64>)
+// Equal epilogues are one kernel.
+// CHECK: exec.launch @nju_linear_f16x2_epilogue0
+// CHECK: exec.launch @nju_linear_f16x2_epilogue1
+func.func @gate(%x: memref<?x64xf32>, %w: memref<4x64x32xf16>, %v: memref<4x64x32xf16>, %b: memref<100xf32>, %y: memref<?x100xf32>) {
+  %c2 = arith.constant 2.0 : f32
+  %c3 = arith.constant 3.0 : f32
+  exec.linear ins(%x, %w, %v : memref<?x64xf32>, memref<4x64x32xf16>, memref<4x64x32xf16>) with(%b : memref<100xf32>) outs(%y : memref<?x100xf32>) epilogue {
+  ^bb0(%p: f32, %q: f32, %o: f32):
+    %s = arith.addf %p, %o : f32
+    %t = arith.mulf %s, %c2 : f32
+    %u = arith.mulf %t, %q : f32
+    exec.yield %u : f32
+  }
+  exec.linear ins(%x, %v, %w : memref<?x64xf32>, memref<4x64x32xf16>, memref<4x64x32xf16>) with(%b : memref<100xf32>) outs(%y : memref<?x100xf32>) epilogue {
+  ^bb0(%p: f32, %q: f32, %o: f32):
+    %s = arith.addf %p, %o : f32
+    %t = arith.mulf %s, %c2 : f32
+    %u = arith.mulf %t, %q : f32
+    exec.yield %u : f32
+  }
+  exec.linear ins(%x, %v, %w : memref<?x64xf32>, memref<4x64x32xf16>, memref<4x64x32xf16>) with(%b : memref<100xf32>) outs(%y : memref<?x100xf32>) epilogue {
+  ^bb0(%p: f32, %q: f32, %o: f32):
+    %s = arith.addf %p, %o : f32
+    %t = arith.mulf %s, %c3 : f32
+    %u = arith.mulf %t, %q : f32
+    exec.yield %u : f32
+  }
+  return
+}
+
+// -----
+
 // CHECK-LABEL: @rows_are_packed_again_after_a_write
 // CHECK: exec.launch @nju_pack_rows
 // CHECK: linalg.fill

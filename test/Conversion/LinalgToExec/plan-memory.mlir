@@ -2,7 +2,7 @@
 
 // The first and the third buffer are never alive together: they share bytes.
 // Two launches that touch other memory need no barrier between them.
-// CHECK: module attributes {nju.arena_bytes = 4096 : i64, nju.arena_lower_bound = 4096 : i64
+// CHECK: module attributes {nju.arena_bytes = 4096 : i64, nju.arena_lower_bound = 4096 : i64, nju.arena_zero_bytes = 0 : i64
 // CHECK-LABEL: func.func @step
 // CHECK: %[[A:.*]] = memref.view %arg9[%c0{{.*}}][%{{.*}}] {exec.bytes = 2048 : i64} : memref<?xi8> to memref<?xf32>
 // CHECK: %[[B:.*]] = memref.view %arg9[%c2048{{.*}}][%{{.*}}] {exec.bytes = 2048 : i64} : memref<?xi8> to memref<?xf32>
@@ -27,6 +27,30 @@ module attributes {nju.lm = {max_batch_tokens = 512 : i64}} {
     exec.launch @kernel ins(%a : memref<?xf32>) outs(%b : memref<?xf32>)
     exec.launch @kernel ins(%b : memref<?xf32>) outs(%c : memref<?xf32>)
     exec.launch @kernel ins(%b : memref<?xf32>) outs(%logits : memref<?xf32>)
+    return
+  }
+}
+
+// -----
+
+// What is zero between steps shares its bytes with nobody, however short its
+// use is.
+// CHECK: module attributes {{{.*}}nju.arena_zero_bytes = 64 : i64
+// CHECK-LABEL: func.func @step
+// CHECK-DAG: memref.view %arg9[%c64{{.*}}][%{{.*}}] {exec.bytes = 2048 : i64}
+// CHECK-DAG: memref.view %arg9[%c0{{.*}}][] {exec.bytes = 64 : i64} : memref<?xi8> to memref<1xi64>
+// CHECK-DAG: memref.view %arg9[%c64{{.*}}][%{{.*}}] {exec.bytes = 2048 : i64}
+module attributes {nju.lm = {max_batch_tokens = 512 : i64}} {
+  func.func private @kernel(index, index, memref<?xf32>, memref<1xi64>)
+  func.func private @other(index, index, memref<?xf32>)
+  func.func @step(%worker: index, %workers: index, %t: memref<?xi32>, %p: memref<?xi32>, %s: memref<?xi32>, %r: memref<?xi32>, %logits: memref<?xf32>, %weights: memref<?xi8>, %cache: memref<?xi8>, %arena: memref<?xi8>, %ms: index, %ct: index) {
+    %c0 = arith.constant 0 : index
+    %n = memref.dim %t, %c0 : memref<?xi32>
+    %a = memref.alloc(%n) : memref<?xf32>
+    %next = memref.alloc() {exec.zero} : memref<1xi64>
+    %b = memref.alloc(%n) : memref<?xf32>
+    exec.launch @kernel outs(%a, %next : memref<?xf32>, memref<1xi64>)
+    exec.launch @other outs(%b : memref<?xf32>)
     return
   }
 }

@@ -7,11 +7,17 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelJIT.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Parser/Parser.h"
+#include "nju/Dialect/Exec/IR/Exec.h"
 #include "llvm/ADT/APFloat.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "gtest/gtest.h"
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <random>
+#include <thread>
 
 using namespace nju;
 using namespace nju::test;
@@ -20,10 +26,18 @@ namespace {
 
 using PackRows = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float));
 using Linear = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float),
-                    NJU_MEMREF3(void), NJU_MEMREF2(float));
-using LinearBias = void(int64_t, int64_t, NJU_MEMREF2(float),
+                    NJU_MEMREF3(void), NJU_MEMREF2(float),
+                    NJU_MEMREF1(int64_t));
+/// With a bias and a residual.
+using LinearSum = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float),
+                       NJU_MEMREF3(void), NJU_MEMREF1(float),
+                       NJU_MEMREF2(float), NJU_MEMREF2(float),
+                       NJU_MEMREF1(int64_t));
+/// With two weights.
+using LinearPair = void(int64_t, int64_t, NJU_MEMREF2(float),
                         NJU_MEMREF1(float), NJU_MEMREF3(void),
-                        NJU_MEMREF1(float), NJU_MEMREF2(float));
+                        NJU_MEMREF3(void), NJU_MEMREF2(float),
+                        NJU_MEMREF1(int64_t));
 
 constexpr float kUntouched = 12345.0f;
 
@@ -81,75 +95,164 @@ std::vector<float> randomRows(int64_t count, unsigned seed) {
   return values;
 }
 
-/// Runs the kernels as `workers` workers one after the other would.
-std::vector<float> runLinear(KernelJIT &jit, const WeightFormat &format,
-                             Problem &problem, std::vector<float> rows,
-                             int64_t workers, bool bias) {
-  int64_t count = rows.size() / problem.depth;
-  std::vector<float> packedRows(rows.size());
-  // One element more than y has: it must stay as it is.
-  std::vector<float> y(count * problem.columns + 1, kUntouched);
-  std::string name = std::string("nju_linear_") + format.name;
-  auto *pack = jit.get<PackRows>("nju_pack_rows");
-  for (int64_t w = 0; w < workers; ++w)
-    pack(w, workers, NJU_ARG2(rows.data(), count, problem.depth),
-         NJU_ARG1(packedRows.data(), int64_t(packedRows.size())));
-  void *weights = problem.packed.data();
-  for (int64_t w = 0; w < workers; ++w)
-    if (bias)
-      jit.get<LinearBias>(name + "_bias")(
-          w, workers, NJU_ARG2(rows.data(), count, problem.depth),
-          NJU_ARG1(packedRows.data(), int64_t(packedRows.size())),
-          NJU_ARG3(weights, problem.panels, problem.depth, int64_t(32)),
-          NJU_ARG1(problem.bias.data(), problem.columns),
-          NJU_ARG2(y.data(), count, problem.columns));
-    else
-      jit.get<Linear>(name)(
-          w, workers, NJU_ARG2(rows.data(), count, problem.depth),
-          NJU_ARG1(packedRows.data(), int64_t(packedRows.size())),
-          NJU_ARG3(weights, problem.panels, problem.depth, int64_t(32)),
-          NJU_ARG2(y.data(), count, problem.columns));
-  EXPECT_EQ(y.back(), kUntouched);
-  y.pop_back();
-  return y;
+/// What the kernels of a test are called with, and what they leave.
+struct Call {
+  Call(const Problem &problem, std::vector<float> rows)
+      : problem(problem), count(rows.size() / problem.depth),
+        rows(std::move(rows)), packedRows(this->rows.size()),
+        y(count * problem.columns + 1, kUntouched) {}
+
+  /// Calls `kernel(worker, workers)` as workers that take turns would.
+  std::vector<float> run(KernelJIT &jit, int64_t workers,
+                         const std::function<void(int64_t, int64_t)> &kernel) {
+    auto *pack = jit.get<PackRows>("nju_pack_rows");
+    for (int64_t w = 0; w < workers; ++w)
+      pack(w, workers, NJU_ARG2(rows.data(), count, problem.depth),
+           NJU_ARG1(packedRows.data(), int64_t(packedRows.size())));
+    std::vector<std::thread> threads;
+    for (int64_t w = 0; w < workers; ++w)
+      threads.emplace_back(kernel, w, workers);
+    for (std::thread &thread : threads)
+      thread.join();
+    // One element more than y has: it must stay as it is.
+    EXPECT_EQ(y.back(), kUntouched);
+    EXPECT_EQ(next, 0);
+    return {y.begin(), y.end() - 1};
+  }
+
+  const Problem &problem;
+  int64_t count;
+  std::vector<float> rows, packedRows, y;
+  int64_t next = 0;
+};
+
+void *weightsOf(const Problem &problem) {
+  return const_cast<uint8_t *>(problem.packed.data());
 }
+
+std::vector<float> runLinear(KernelJIT &jit, const WeightFormat &format,
+                             const Problem &problem, std::vector<float> rows,
+                             int64_t workers) {
+  Call call(problem, std::move(rows));
+  auto *kernel = jit.get<Linear>(std::string("nju_linear_") + format.name);
+  return call.run(jit, workers, [&](int64_t worker, int64_t workers) {
+    kernel(worker, workers,
+           NJU_ARG2(call.rows.data(), call.count, problem.depth),
+           NJU_ARG1(call.packedRows.data(), int64_t(call.packedRows.size())),
+           NJU_ARG3(weightsOf(problem), problem.panels, problem.depth,
+                    int64_t(32)),
+           NJU_ARG2(call.y.data(), call.count, problem.columns),
+           NJU_ARG1(&call.next, 1));
+  });
+}
+
+/// A product whose epilogue is `body`, ops on f32 values: the products %p0 (and
+/// %p1), then %e0, %e1, ... of the given ranks. It yields %z.
+mlir::func::FuncOp emitWithEpilogue(KernelLibrary &library, int64_t weights,
+                                    llvm::ArrayRef<int64_t> ranks,
+                                    llvm::StringRef body) {
+  mlir::MLIRContext *context = library.packRows().getContext();
+  context->loadDialect<exec::ExecDialect, mlir::math::MathDialect>();
+  std::string arguments, operands, types, block;
+  for (int64_t i = 0; i < weights; ++i) {
+    arguments += llvm::formatv(", %w{0}: memref<4x8x32xf16>", i).str();
+    operands += llvm::formatv(", %w{0}", i).str();
+    types += ", memref<4x8x32xf16>";
+    block += llvm::formatv("{0}%p{1}: f32", i ? ", " : "", i).str();
+  }
+  std::string with, withTypes;
+  for (auto [i, rank] : llvm::enumerate(ranks)) {
+    llvm::StringRef type = rank == 1 ? "memref<100xf32>" : "memref<?x100xf32>";
+    llvm::StringRef comma = i ? ", " : "";
+    arguments += llvm::formatv(", %o{0}: {1}", i, type).str();
+    with += llvm::formatv("{0}%o{1}", comma, i).str();
+    withTypes += (comma + type).str();
+    block += llvm::formatv(", %e{0}: f32", i).str();
+  }
+  if (!with.empty())
+    with = " with(" + with + " : " + withTypes + ")";
+  std::string text = "func.func @f(%x: memref<?x8xf32>" + arguments +
+                     ", %y: memref<?x100xf32>) { exec.linear ins(%x" +
+                     operands + " : memref<?x8xf32>" + types + ")" + with +
+                     " outs(%y : memref<?x100xf32>) epilogue { ^bb0(" + block +
+                     "):\n" + body.str() + "\nexec.yield %z : f32 }\nreturn }";
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(text, context);
+  EXPECT_TRUE(module) << text;
+  LinearOptions options;
+  options.weightType = mlir::Float16Type::get(context);
+  options.weights = weights;
+  options.others.assign(ranks.begin(), ranks.end());
+  module->walk(
+      [&](exec::LinearOp op) { options.epilogue = &op.getEpilogue(); });
+  return library.linear(options);
+}
+
+mlir::func::FuncOp emitLinear(KernelLibrary &library, llvm::StringRef type) {
+  mlir::Builder b(library.packRows().getContext());
+  LinearOptions options;
+  options.weightType = type == "f32"   ? mlir::Type(b.getF32Type())
+                       : type == "f16" ? mlir::Type(b.getF16Type())
+                                       : mlir::Type(b.getBF16Type());
+  return library.linear(options);
+}
+
+constexpr const char *kSumBody = R"(
+  %s = arith.addf %p0, %e0 : f32
+  %two = arith.constant 2.0 : f32
+  %t = arith.mulf %s, %two : f32
+  %z = arith.addf %t, %e1 : f32)";
+/// silu(a) * b
+constexpr const char *kGateBody = R"(
+  %one = arith.constant 1.0 : f32
+  %n = arith.negf %p0 : f32
+  %e = math.exp %n : f32
+  %d = arith.addf %e, %one : f32
+  %g = arith.divf %p0, %d : f32
+  %z = arith.mulf %g, %p1 : f32)";
 
 class MatMulTest : public testing::TestWithParam<std::string> {
 protected:
   MatMulTest()
-      : jit(GetParam(),
-            {[](KernelLibrary &l) { return l.packRows(); },
-             [](KernelLibrary &l) { return l.linear(type(l, "f32"), false); },
-             [](KernelLibrary &l) { return l.linear(type(l, "f16"), false); },
-             [](KernelLibrary &l) { return l.linear(type(l, "bf16"), false); },
-             [](KernelLibrary &l) { return l.linear(type(l, "f16"), true); }}) {
-  }
-  static mlir::Type type(KernelLibrary &library, llvm::StringRef name) {
-    mlir::Builder b(library.packRows().getContext());
-    return name == "f32"   ? mlir::Type(b.getF32Type())
-           : name == "f16" ? mlir::Type(b.getF16Type())
-                           : mlir::Type(b.getBF16Type());
-  }
+      : jit(GetParam(), {[](KernelLibrary &l) { return l.packRows(); },
+                         [](KernelLibrary &l) { return emitLinear(l, "f32"); },
+                         [](KernelLibrary &l) { return emitLinear(l, "f16"); },
+                         [](KernelLibrary &l) { return emitLinear(l, "bf16"); },
+                         [](KernelLibrary &l) {
+                           return emitWithEpilogue(l, 1, {1, 2}, kSumBody);
+                         },
+                         [](KernelLibrary &l) {
+                           return emitWithEpilogue(l, 2, {}, kGateBody);
+                         }}) {}
   KernelJIT jit;
 };
 
-/// The largest error of y, relative to the sum of the products' magnitudes,
-/// which is what rounding errors grow with.
-double largestError(const Problem &problem, const std::vector<float> &rows,
-                    const std::vector<float> &y, bool bias) {
-  double largest = 0;
-  for (size_t t = 0; t < rows.size() / problem.depth; ++t)
-    for (int64_t n = 0; n < problem.columns; ++n) {
-      double sum = bias ? problem.bias[n] : 0, size = std::abs(sum);
-      for (int64_t k = 0; k < problem.depth; ++k) {
-        double product = double(rows[t * problem.depth + k]) *
-                         problem.weights[k * problem.columns + n];
-        sum += product;
-        size += std::abs(product);
+/// x w in double precision, and the sums of the products' magnitudes, which is
+/// what rounding errors grow with.
+struct Exact {
+  Exact(const Problem &problem, const std::vector<float> &rows) {
+    for (size_t t = 0; t < rows.size() / problem.depth; ++t)
+      for (int64_t n = 0; n < problem.columns; ++n) {
+        double sum = 0, size = 0;
+        for (int64_t k = 0; k < problem.depth; ++k) {
+          double product = double(rows[t * problem.depth + k]) *
+                           problem.weights[k * problem.columns + n];
+          sum += product;
+          size += std::abs(product);
+        }
+        sums.push_back(sum);
+        sizes.push_back(size);
       }
-      largest =
-          std::max(largest, std::abs(y[t * problem.columns + n] - sum) / size);
-    }
+  }
+  std::vector<double> sums, sizes;
+};
+
+double largestError(const Problem &problem, const std::vector<float> &rows,
+                    const std::vector<float> &y) {
+  Exact exact(problem, rows);
+  double largest = 0;
+  for (size_t i = 0; i < y.size(); ++i)
+    largest =
+        std::max(largest, std::abs(y[i] - exact.sums[i]) / exact.sizes[i]);
   return largest;
 }
 
@@ -162,22 +265,76 @@ TEST_P(MatMulTest, EqualsSumsInDoublePrecision) {
       Problem problem(shape.depth, shape.columns, format, 1);
       for (int64_t rows = 1; rows <= 40; ++rows) {
         std::vector<float> x = randomRows(rows * shape.depth, rows);
-        std::vector<float> y = runLinear(jit, format, problem, x, 2, false);
+        std::vector<float> y = runLinear(jit, format, problem, x, 2);
         // f32: 2^-24 for each addition that the chain of sums makes.
-        EXPECT_LT(largestError(problem, x, y, false), 1e-6)
+        EXPECT_LT(largestError(problem, x, y), 1e-6)
             << format.name << ", " << rows << " rows, K = " << shape.depth
             << ", N = " << shape.columns;
       }
     }
 }
 
-TEST_P(MatMulTest, AddsTheBias) {
+/// 2 * (x w + bias) + residual
+TEST_P(MatMulTest, AddsABiasAndAResidual) {
   WeightFormat format = weightFormats()[1];
   Problem problem(70, 75, format, 2);
-  for (int64_t rows : {1, 2, 17}) {
+  for (int64_t rows : {1, 2, 17, 33}) {
     std::vector<float> x = randomRows(rows * problem.depth, rows);
-    std::vector<float> y = runLinear(jit, format, problem, x, 1, true);
-    EXPECT_LT(largestError(problem, x, y, true), 1e-6);
+    std::vector<float> residual = randomRows(rows * problem.columns, rows + 1);
+    Call call(problem, x);
+    auto *kernel = jit.get<LinearSum>("nju_linear_f16_epilogue0");
+    std::vector<float> y =
+        call.run(jit, 2, [&](int64_t worker, int64_t workers) {
+          kernel(worker, workers,
+                 NJU_ARG2(call.rows.data(), rows, problem.depth),
+                 NJU_ARG1(call.packedRows.data(), rows * problem.depth),
+                 NJU_ARG3(weightsOf(problem), problem.panels, problem.depth,
+                          int64_t(32)),
+                 NJU_ARG1(problem.bias.data(), problem.columns),
+                 NJU_ARG2(residual.data(), rows, problem.columns),
+                 NJU_ARG2(call.y.data(), rows, problem.columns),
+                 NJU_ARG1(&call.next, 1));
+        });
+    Exact exact(problem, x);
+    for (size_t i = 0; i < y.size(); ++i)
+      EXPECT_NEAR(y[i],
+                  2 * (exact.sums[i] + problem.bias[i % problem.columns]) +
+                      residual[i],
+                  2e-6 * (exact.sizes[i] + 10));
+  }
+}
+
+/// silu(x a) * (x b), the same bits for a row alone and among others.
+TEST_P(MatMulTest, GatesAProductWithAnother) {
+  WeightFormat format = weightFormats()[1];
+  for (int64_t columns : {1, 64, 150, 257}) {
+    Problem a(40, columns, format, 3), b(40, columns, format, 4);
+    std::vector<float> all, x = randomRows(30 * a.depth, columns);
+    for (int64_t rows : {30, 15, 14, 2, 1}) {
+      std::vector<float> some(x.end() - rows * a.depth, x.end());
+      Call call(a, some);
+      auto *kernel = jit.get<LinearPair>("nju_linear_f16x2_epilogue1");
+      std::vector<float> y =
+          call.run(jit, 3, [&](int64_t worker, int64_t workers) {
+            kernel(worker, workers, NJU_ARG2(call.rows.data(), rows, a.depth),
+                   NJU_ARG1(call.packedRows.data(), rows * a.depth),
+                   NJU_ARG3(weightsOf(a), a.panels, a.depth, int64_t(32)),
+                   NJU_ARG3(weightsOf(b), b.panels, b.depth, int64_t(32)),
+                   NJU_ARG2(call.y.data(), rows, columns),
+                   NJU_ARG1(&call.next, 1));
+          });
+      if (all.empty())
+        all = y;
+      EXPECT_EQ(0, std::memcmp(y.data(), all.data() + all.size() - y.size(),
+                               y.size() * sizeof(float)))
+          << rows << " rows, " << columns << " columns";
+      Exact exactA(a, some), exactB(b, some);
+      for (size_t i = 0; i < y.size(); ++i) {
+        double gate = exactA.sums[i] / (1 + std::exp(-exactA.sums[i]));
+        EXPECT_NEAR(y[i], gate * exactB.sums[i],
+                    4e-6 * (exactA.sizes[i] + 1) * (exactB.sizes[i] + 1));
+      }
+    }
   }
 }
 
@@ -185,12 +342,11 @@ TEST_P(MatMulTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
   for (const WeightFormat &format : weightFormats()) {
     Problem problem(172, 300, format, 3);
     std::vector<float> x = randomRows(40 * problem.depth, 4);
-    std::vector<float> all = runLinear(jit, format, problem, x, 1, false);
+    std::vector<float> all = runLinear(jit, format, problem, x, 1);
     for (int64_t rows : {1, 2, 5, 6, 7, 13, 14, 15, 28, 39})
       for (int64_t workers : {1, 2, 3, 16}) {
         std::vector<float> some(x.end() - rows * problem.depth, x.end());
-        std::vector<float> y =
-            runLinear(jit, format, problem, some, workers, false);
+        std::vector<float> y = runLinear(jit, format, problem, some, workers);
         EXPECT_EQ(0, std::memcmp(y.data(), all.data() + all.size() - y.size(),
                                  y.size() * sizeof(float)))
             << format.name << ", " << rows << " rows, " << workers
@@ -202,7 +358,7 @@ TEST_P(MatMulTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
 TEST_P(MatMulTest, NoRowsWriteNothing) {
   WeightFormat format = weightFormats()[0];
   Problem problem(8, 40, format, 5);
-  EXPECT_TRUE(runLinear(jit, format, problem, {}, 2, false).empty());
+  EXPECT_TRUE(runLinear(jit, format, problem, {}, 2).empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, MatMulTest,

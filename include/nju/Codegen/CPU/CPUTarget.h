@@ -65,6 +65,10 @@ public:
   /// measurement: bench/README.md, "Reading weights".
   int64_t getReadStreams() const { return readStreams; }
   int64_t getPrefetchBytes() const { return prefetchBytes; }
+  /// The same for products of several rows, which read one stream, and whose
+  /// arithmetic takes about as long as reading and has to overlap with it:
+  /// bench/README.md, "Several rows at once".
+  int64_t getBlockPrefetchBytes() const { return 4096; }
 
 private:
   CPUTarget() = default;

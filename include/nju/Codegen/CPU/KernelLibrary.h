@@ -29,6 +29,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "nju/Codegen/CPU/CPUTarget.h"
 #include "nju/Dialect/NJU/IR/CacheLayout.h"
+#include "llvm/ADT/StringMap.h"
 #include <optional>
 
 namespace nju {
@@ -52,6 +53,18 @@ struct AttentionScratch {
   int64_t counters;
 };
 
+/// What distinguishes one product from another.
+struct LinearOptions {
+  mlir::Type weightType; ///< f32, f16 or bf16, W.
+  int64_t weights = 1;   ///< Matrices that x is multiplied by: 1 or 2.
+  /// Ranks of the other operands of the epilogue: 1 [N] or 2 [T, N].
+  llvm::SmallVector<int64_t> others;
+  /// As that of exec.linear: one block of scalar f32 ops that are elementwise,
+  /// or null, which stores the product as it is. What it captures from above is
+  /// constant.
+  mlir::Region *epilogue = nullptr;
+};
+
 /// Creates kernels in a module on first use: private functions at its end,
 /// named `nju_...`. Dialects used: arith, func, memref, scf, vector.
 class KernelLibrary {
@@ -64,12 +77,15 @@ public:
   mlir::func::FuncOp packRows();
 
   /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xf32>,
-  ///  w: memref<?x?x32xW>, [bias: memref<?xf32>,] y: memref<?x?xf32>):
-  /// y = x w + bias with x [T, K], w [panels, K, 32], bias [N], y [T, N] and
-  /// 32 * (panels - 1) < N <= 32 * panels. `xp` must hold what `packRows` makes
-  /// of x, unless T is 1. W is f32, f16 or bf16. Each element is a chain of
-  /// fused multiply-adds in ascending k from 0; the bias is added last.
-  mlir::func::FuncOp linear(mlir::Type weightType, bool bias);
+  ///  w: memref<?x?x32xW>..., others: memref<?x?xf32> or memref<?xf32>...,
+  ///  y: memref<?x?xf32>, next: memref<?xi64>):
+  /// y = epilogue(x w, ..., others...) element by element, with x [T, K], each
+  /// w [panels, K, 32], y [T, N] and 32 * (panels - 1) < N <= 32 * panels. `xp`
+  /// must hold what `packRows` makes of x, unless T is 1. Each element of a
+  /// product is a chain of fused multiply-adds in ascending k from 0. No other
+  /// may be y. `next` is one element that no other launch uses: it deals out
+  /// the panels, is 0 before the launch and 0 after it.
+  mlir::func::FuncOp linear(const LinearOptions &options);
 
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
   /// index,
@@ -109,6 +125,8 @@ private:
 
   mlir::ModuleOp module;
   CPUTarget target;
+  /// Epilogues seen, as text: kernels are numbered by them.
+  llvm::StringMap<unsigned> epilogues;
 };
 
 } // namespace nju

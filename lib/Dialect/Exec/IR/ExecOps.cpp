@@ -63,6 +63,38 @@ static void addBufferEffects(
   }
 }
 
+LogicalResult nju::exec::LinearOp::verify() {
+  size_t weights = getWeights().size();
+  if (getEpilogue().empty()) {
+    if (weights != 1 || !getOthers().empty())
+      return emitOpError() << "has " << weights << " weights and "
+                           << getOthers().size()
+                           << " other operands, expected an epilogue for more "
+                           << "than one weight";
+    return success();
+  }
+  if (weights < 1 || weights > 2)
+    return emitOpError() << "has " << weights << " weights, expected 1 or 2";
+  if (!llvm::all_equal(getWeights().getTypes()))
+    return emitOpError() << "has weights of types " << getWeights().getTypes()
+                         << ", expected equal ones";
+  Block &block = getEpilogue().front();
+  auto isF32 = [](Type type) { return type.isF32(); };
+  if (block.getNumArguments() != weights + getOthers().size() ||
+      !llvm::all_of(block.getArgumentTypes(), isF32))
+    return emitOpError() << "has an epilogue of " << block.getArgumentTypes()
+                         << ", expected " << weights + getOthers().size()
+                         << " arguments of type f32";
+  int64_t rank = cast<ShapedType>(getOutput().getType()).getRank();
+  for (Type type : getOthers().getTypes())
+    if (auto shaped = cast<ShapedType>(type);
+        !shaped.getElementType().isF32() ||
+        (shaped.getRank() != rank && shaped.getRank() != 1))
+      return emitOpError() << "has another operand of type " << type
+                           << ", expected f32 of rank 1 or " << rank;
+  return success();
+}
+
 void nju::exec::LinearOp::getEffects(
     llvm::SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
   addBufferEffects(*this, effects);

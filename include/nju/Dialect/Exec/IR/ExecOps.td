@@ -67,27 +67,59 @@ class Exec_DestinationOp<string mnemonic, list<Trait> traits = []>
   }];
 }
 
-def Exec_LinearOp : Exec_DestinationOp<"linear"> {
-  let summary = "Product with a packed weight matrix";
+def Exec_LinearOp : Exec_DestinationOp<"linear", [AttrSizedOperandSegments]> {
+  let summary = "Product with packed weight matrices, and what becomes of it";
   let description = [{
-    As `nju.linear`, into `output`.
+    Without an epilogue: as `nju.linear` without a bias, into `output`. With one,
+    its block gets an element of each product (of the same input with each of
+    one or two `weights` of equal types), then the elements of `others` that
+    belong to it, and yields what `output` gets. `others` have the shape of
+    `output`, or one dimension, the last of `output`. All elements but those of
+    the weights are f32.
+
+    Example:
+
+    ```mlir
+    func.func @f(%x: memref<?x64xf32>, %w: memref<4x64x32xf16>, %r: memref<?x100xf32>, %y: memref<?x100xf32>) {
+      exec.linear ins(%x, %w : memref<?x64xf32>, memref<4x64x32xf16>) with(%r : memref<?x100xf32>) outs(%y : memref<?x100xf32>) epilogue {
+      ^bb0(%product: f32, %residual: f32):
+        %sum = arith.addf %product, %residual : f32
+        exec.yield %sum : f32
+      }
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Exec_AnyBuffer:$input, Variadic<Exec_AnyBuffer>:$weights,
+                       Variadic<Exec_AnyBuffer>:$others, Exec_AnyBuffer:$output);
+  let regions = (region MaxSizedRegion<1>:$epilogue);
+  let assemblyFormat = [{
+    `ins` `(` $input `,` $weights `:` type($input) `,` type($weights) `)`
+    (`with` `(` $others^ `:` type($others) `)`)? `outs` `(` $output `:` type($output) `)`
+    (`epilogue` $epilogue^)? attr-dict (`->` type($result)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+def Exec_YieldOp : Op<Exec_Dialect, "yield", [Pure, Terminator, HasParent<"LinearOp">]> {
+  let summary = "What an epilogue gives";
+  let description = [{
+    Ends the block of `exec.linear`.
 
     Example:
 
     ```mlir
     func.func @f(%x: memref<?x64xf32>, %w: memref<4x64x32xf16>, %y: memref<?x100xf32>) {
-      exec.linear ins(%x, %w : memref<?x64xf32>, memref<4x64x32xf16>) outs(%y : memref<?x100xf32>)
+      exec.linear ins(%x, %w : memref<?x64xf32>, memref<4x64x32xf16>) outs(%y : memref<?x100xf32>) epilogue {
+      ^bb0(%product: f32):
+        exec.yield %product : f32
+      }
       return
     }
     ```
   }];
-  let arguments = (ins Exec_AnyBuffer:$input, Exec_AnyBuffer:$weight,
-                       Optional<Exec_AnyBuffer>:$bias, Exec_AnyBuffer:$output);
-  let assemblyFormat = [{
-    `ins` `(` $input `,` $weight `:` type($input) `,` type($weight) `)`
-    (`bias` `(` $bias^ `:` type($bias) `)`)? `outs` `(` $output `:` type($output) `)`
-    attr-dict (`->` type($result)^)?
-  }];
+  let arguments = (ins F32:$value);
+  let assemblyFormat = "$value `:` type($value) attr-dict";
 }
 
 def Exec_CachedAttentionOp : Exec_DestinationOp<"cached_attention"> {
