@@ -12,6 +12,8 @@
 #include "mlir/Pass/PassOptions.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
+#include "nju/Codegen/CPU/CPUTarget.h"
+#include "nju/Codegen/Passes.h"
 #include "nju/Conversion/Passes.h"
 
 using namespace mlir;
@@ -19,6 +21,15 @@ using namespace mlir;
 static void addCleanup(OpPassManager &pm) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
+}
+
+/// What is no target fails in a pass.
+static bool emulatesAMX(StringRef target) {
+  llvm::Expected<nju::CPUTarget> cpu = nju::CPUTarget::get(target);
+  if (cpu)
+    return cpu->emulatesAMX();
+  llvm::consumeError(cpu.takeError());
+  return false;
 }
 
 void nju::buildLinalgPipeline(OpPassManager &pm) {
@@ -37,9 +48,11 @@ void nju::buildBufferizationPipeline(OpPassManager &pm) {
   addCleanup(pm);
 }
 
-void nju::buildKernelPipeline(OpPassManager &pm, StringRef target) {
+void nju::buildKernelPipeline(OpPassManager &pm, StringRef target,
+                              StringRef compute) {
   ExpandLibraryOpsOptions expand;
   expand.target = target.str();
+  expand.compute = compute.str();
   pm.addPass(createExpandLibraryOps(expand));
   pm.addPass(memref::createResolveShapedTypeResultDimsPass());
   pm.addPass(createLowerAffinePass());
@@ -51,6 +64,8 @@ void nju::buildKernelPipeline(OpPassManager &pm, StringRef target) {
   pm.addPass(createPlanMemory());
   pm.addPass(createVerifyNoAlloc());
   pm.addPass(createLowerLaunches());
+  if (emulatesAMX(target))
+    pm.addPass(createEmulateAMX());
   addCleanup(pm);
 }
 
@@ -60,7 +75,7 @@ void nju::buildLoweringPipeline(OpPassManager &pm,
   if (options.stopAfterLinalg)
     return;
   buildBufferizationPipeline(pm);
-  buildKernelPipeline(pm, options.target);
+  buildKernelPipeline(pm, options.target, options.compute);
 }
 
 namespace {
@@ -68,6 +83,9 @@ struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
   Option<std::string> target{*this, "target",
                              llvm::cl::desc("As --target of nju-compile"),
                              llvm::cl::init("host")};
+  Option<std::string> compute{*this, "compute",
+                              llvm::cl::desc("As --compute of nju-compile"),
+                              llvm::cl::init("f32")};
   Option<bool> stopAfterLinalg{*this, "stop-after-linalg",
                                llvm::cl::desc("Stop with linalg on tensors"),
                                llvm::cl::init(false)};
@@ -78,6 +96,7 @@ void nju::registerLoweringPipeline() {
   PassPipelineRegistration<PipelineOptions>(
       "nju-lower-to-loops", "Lower nju ops to kernels of loops over vectors",
       [](OpPassManager &pm, const PipelineOptions &options) {
-        buildLoweringPipeline(pm, {options.target, options.stopAfterLinalg});
+        buildLoweringPipeline(
+            pm, {options.target, options.compute, options.stopAfterLinalg});
       });
 }

@@ -130,6 +130,11 @@ LogicalResult Compilation::checkOptions() {
   if (!found)
     return fail(found.takeError());
   targets = std::move(*found);
+  for (const CPUTarget &target : targets) {
+    llvm::Expected<ComputeType> type = getComputeType(options.compute, target);
+    if (!type)
+      return fail(type.takeError());
+  }
   linking.embedRuntime = options.linkStatic;
   linking.triple = targets.front().getTriple().str();
   linking.sysroot = options.sysroot;
@@ -179,7 +184,7 @@ LogicalResult Compilation::lower() {
     return success();
   if (failed(runPasses(buildBufferizationPipeline)))
     return failure();
-  auto lowered = lowerVariants(*module, targets);
+  auto lowered = lowerVariants(*module, targets, options.compute);
   if (failed(lowered))
     return failure();
   variants = std::move(*lowered);

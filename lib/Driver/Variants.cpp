@@ -46,12 +46,13 @@ static bool isSameCode(const LoweredVariant &variant,
 }
 
 FailureOr<std::vector<LoweredVariant>>
-nju::lowerVariants(ModuleOp module, ArrayRef<CPUTarget> targets) {
+nju::lowerVariants(ModuleOp module, ArrayRef<CPUTarget> targets,
+                   StringRef compute) {
   std::vector<LoweredVariant> variants;
   for (const CPUTarget &target : llvm::reverse(targets)) {
     LoweredVariant variant = {target, module.clone(), {}};
     PassManager manager(module.getContext());
-    buildKernelPipeline(manager, target.getName());
+    buildKernelPipeline(manager, target.getName(), compute);
     if (failed(manager.run(*variant.module)) ||
         failed(checkWeights(module, variant)))
       return failure();

@@ -28,10 +28,12 @@ struct LoweredVariant {
 
 /// Lowers a module that `buildBufferizationPipeline` has run on for each
 /// target. The targets come in the order of what they need, the most first;
-/// where one gets the code of the next it is left out. Prints a diagnostic on
+/// where one gets the code of the next it is left out. `compute` is what
+/// --compute says. Prints a diagnostic on
 /// failure.
 mlir::FailureOr<std::vector<LoweredVariant>>
-lowerVariants(mlir::ModuleOp module, llvm::ArrayRef<CPUTarget> targets);
+lowerVariants(mlir::ModuleOp module, llvm::ArrayRef<CPUTarget> targets,
+              llvm::StringRef compute);
 
 /// "x86-64-v4, x86-64-v3": how the variants are tuned.
 std::string listProcessors(llvm::ArrayRef<LoweredVariant> variants);

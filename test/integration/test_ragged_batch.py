@@ -19,7 +19,8 @@ BIN = pathlib.Path(os.environ.get("NJU_BIN_DIR", ROOT / "build/bin"))
 TARGET = os.environ.get("NJU_TEST_TARGET", "host")
 MODELS = ["examples/tiny-stories/model.onnx",
           "test/fixtures/mistral-window6-torchscript-opset17.onnx",
-          "test/fixtures/gpt2-torchscript-opset17-past-f16.onnx"]
+          "test/fixtures/gpt2-torchscript-opset17-past-f16.onnx",
+          "test/fixtures/llama-gqa-torchscript-opset17-past-bf16.onnx"]
 INT32_P = ctypes.POINTER(ctypes.c_int32)
 os.environ["NJU_CORES"] = "3"  # three threads, wherever the test runs
 

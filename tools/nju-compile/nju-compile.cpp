@@ -39,6 +39,12 @@ static cl::opt<std::string> sysroot(
     cl::desc("root of a system that the library is for, with its libc and "
              "libomp (default: this one, and for another processor where "
              "Debian's packages for cross compilation are)"));
+static cl::opt<std::string> compute(
+    "compute", cl::init("auto"), cl::value_desc("TYPE"), cl::cat(category),
+    cl::desc("what products are computed in: f32; bf16: with f16 and bf16 "
+             "weights, by AMX, weights and activations rounded to bf16; auto "
+             "(default): bf16 with bf16 weights where the target has AMX, else "
+             "f32"));
 static cl::opt<nju::EmitKind> emit(
     "emit", cl::init(nju::EmitKind::So), cl::cat(category),
     cl::desc("stop early and write"),
@@ -158,6 +164,7 @@ int main(int argc, char **argv) {
   options.output = output;
   options.target = target;
   options.sysroot = sysroot;
+  options.compute = compute;
   options.emit = emit;
   options.report = report;
   options.quiet = quiet;

@@ -16,8 +16,8 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
   let description = [{
     For the writers of kernels: adds the kernels that `kernels` names, as public
     functions, so that their IR and assembly can be looked at, tested and timed.
-    Nothing is required of the module. Names: `pack_rows`, `linear_f32`,
-    `linear_f16`, `linear_bf16` and the three with `_bias`,
+    Nothing is required of the module. Names: `pack_rows`, `pack_tiles`,
+    `linear_f32`, `linear_f16`, `linear_bf16` and the three with `_bias`,
     `cache_write:GxD`, `cached_attention:HxGxD` (query heads, key/value heads,
     head dimension), these two also with `:f16` for a cache in f16, and the last
     with `:WINDOW`.
@@ -34,11 +34,40 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
   }];
   let options = [
     ListOption<"kernels", "kernels", "std::string", "Kernels to add">,
-    Option<"target", "target", "std::string", "\"host\"", "As --target of nju-compile">
+    Option<"target", "target", "std::string", "\"host\"", "As --target of nju-compile">,
+    Option<"compute", "compute", "std::string", "\"f32\"", "As --compute of nju-compile">
   ];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+  let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
                            "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
                            "::mlir::vector::VectorDialect", "::nju::exec::ExecDialect"];
+}
+
+def EmulateAMX : Pass<"nju-emulate-amx", "::mlir::ModuleOp"> {
+  let summary = "Replaces AMX instructions by vector code that computes the same";
+  let description = [{
+    For tests, and to measure what bf16 costs in accuracy, on machines without
+    AMX: tiles become buffers, and a product of bf16 tiles what Intel's manual
+    says that TDPBF16PS does, subnormal numbers as zeros included. The conversion
+    of f32 to bf16 by AVX512-BF16 is replaced in the same way. Slow. What
+    `nju-compile --target=NAME+emulated-amx` runs last.
+
+    Before:
+
+    ```mlir
+    func.func @f(%x: memref<16x16xf32>) {
+      %c0 = arith.constant 0 : index
+      %0 = amx.tile_zero : !amx.tile<16x16xf32>
+      amx.tile_store %x[%c0, %c0], %0 : memref<16x16xf32>, !amx.tile<16x16xf32>
+      return
+    }
+    ```
+
+    After: a loop over 16 rows that stores zeros to a buffer, and one that copies
+    the buffer to `%x`.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
 #endif // NJU_CODEGEN_PASSES

@@ -136,8 +136,11 @@ def ExpandLibraryOps : Pass<"exec-expand-library-ops", "::mlir::ModuleOp"> {
     `exec.launch @nju_linear_f16 ins(%x, %packed, %w) outs(%y)`.
   }];
   let options = [Option<"target", "target", "std::string", "\"host\"",
-                        "As --target of nju-compile">];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+                        "As --target of nju-compile">,
+                 Option<"compute", "compute", "std::string", "\"f32\"",
+                        "As --compute of nju-compile">];
+  let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 

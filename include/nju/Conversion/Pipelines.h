@@ -17,6 +17,9 @@ namespace nju {
 struct LoweringOptions {
   /// The processor, as --target of nju-compile. The caller has checked it.
   std::string target = "host";
+  /// What products with f16 and bf16 weights are computed in, as --compute of
+  /// nju-compile. The caller has checked it, too.
+  std::string compute = "f32";
   /// Stop with fused linalg ops on tensors.
   bool stopAfterLinalg = false;
 };
@@ -25,7 +28,8 @@ struct LoweringOptions {
 /// target: code for several processors shares what comes before.
 void buildLinalgPipeline(mlir::OpPassManager &pm);
 void buildBufferizationPipeline(mlir::OpPassManager &pm);
-void buildKernelPipeline(mlir::OpPassManager &pm, llvm::StringRef target);
+void buildKernelPipeline(mlir::OpPassManager &pm, llvm::StringRef target,
+                         llvm::StringRef compute);
 
 /// Adds the passes that turn a module of nju ops on tensors (in LM form or with
 /// a `@main`) into `@step` or `@main` on memrefs, with kernels of loops over
@@ -38,7 +42,7 @@ void buildKernelPipeline(mlir::OpPassManager &pm, llvm::StringRef target);
 void buildLoweringPipeline(mlir::OpPassManager &pm,
                            const LoweringOptions &options);
 
-/// `--nju-lower-to-loops{target=... stop-after-linalg}` of nju-opt.
+/// `--nju-lower-to-loops{target=... compute=... stop-after-linalg}` of nju-opt.
 void registerLoweringPipeline();
 
 } // namespace nju

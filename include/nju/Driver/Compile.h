@@ -25,7 +25,8 @@ struct CompileOptions {
   std::string input;  ///< The ONNX file.
   std::string output; ///< STEM, or the file of an earlier `emit`.
   std::string target = "host";
-  std::string sysroot; ///< See LinkOptions.
+  std::string sysroot;          ///< See LinkOptions.
+  std::string compute = "auto"; ///< See getComputeType.
   EmitKind emit = EmitKind::So;
   bool report = false;     ///< Print the report to stdout.
   bool quiet = false;      ///< No progress.

@@ -180,11 +180,19 @@ bool nju::CPUTarget::hasFeature(StringRef feature) const {
   return is_contained(required, feature);
 }
 
+bool nju::CPUTarget::hasAMXBF16() const {
+  return emulated || (avx512 && hasFeature("amx-tile") &&
+                      hasFeature("amx-bf16") && hasFeature("avx512bf16"));
+}
+
 Expected<nju::CPUTarget> nju::CPUTarget::get(StringRef name) {
   if (name == "x86-64")
     return createStringError("target 'x86-64' means several processors, "
                              "expected one of them: " +
                              join(ArrayRef(kVariants), ", "));
+  CPUTarget target;
+  target.name = name.str();
+  target.emulated = name.consume_back("+emulated-amx");
   std::optional<Processor> processor = findProcessor(name);
   if (!processor)
     return unknownTarget(name);
@@ -193,8 +201,6 @@ Expected<nju::CPUTarget> nju::CPUTarget::get(StringRef name) {
     return createStringError("target '" + name + "' (" + processor->cpu +
                              ") lacks AVX2, FMA or F16C, expected one of: " +
                              join(acceptedNames(), ", "));
-  CPUTarget target;
-  target.name = name.str();
   target.cpu = processor->cpu;
   target.x86 = processor->x86;
   target.triple =
@@ -204,7 +210,8 @@ Expected<nju::CPUTarget> nju::CPUTarget::get(StringRef name) {
   if (target.x86)
     known = kX86Features;
   for (StringRef feature : known)
-    if (set.contains(feature)) {
+    if (set.contains(feature) &&
+        !(target.emulated && feature.starts_with("amx-"))) {
       target.features += (target.required.empty() ? "+" : ",+") + feature.str();
       target.required.push_back(feature.str());
     }
@@ -230,4 +237,19 @@ nju::CPUTarget::getVariants(StringRef name) {
     targets.push_back(std::move(*target));
   }
   return targets;
+}
+
+Expected<nju::ComputeType> nju::getComputeType(StringRef name,
+                                               const CPUTarget &target) {
+  if (name == "f32" || (name == "auto" && !target.hasAMXBF16()))
+    return ComputeType::F32;
+  if (name != "auto" && name != "bf16")
+    return createStringError("unknown type '" + name +
+                             "' to compute in, expected auto, f32 or bf16");
+  if (!target.hasAMXBF16())
+    return createStringError(
+        "computing in bf16 needs a target with AMX, such as sapphirerapids; '" +
+        target.getName() + "' (" + target.getCPU() +
+        ") lacks amx-tile, amx-bf16 or avx512bf16");
+  return name == "auto" ? ComputeType::Auto : ComputeType::BF16;
 }

@@ -6,6 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "mlir/Dialect/AMX/AMXDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -98,6 +100,8 @@ static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
   auto rest = ArrayRef(parts).drop_front();
   if (name == "pack_rows" && rest.empty())
     return library.packRows();
+  if (name == "pack_tiles" && rest.empty())
+    return library.packTiles();
   if (name == "cached_attention" && !rest.empty())
     return emitAttention(library, rest[0], rest.drop_front());
   if (name == "cache_write" && !rest.empty())
@@ -125,14 +129,19 @@ void EmitKernels::runOnOperation() {
     getOperation().emitError() << llvm::toString(cpu.takeError());
     return signalPassFailure();
   }
-  KernelLibrary library(getOperation(), *cpu);
+  llvm::Expected<ComputeType> type = getComputeType(compute, *cpu);
+  if (!type) {
+    getOperation().emitError() << llvm::toString(type.takeError());
+    return signalPassFailure();
+  }
+  KernelLibrary library(getOperation(), *cpu, *type);
   for (const std::string &spec : kernels) {
     func::FuncOp function = emitKernel(library, spec, &getContext());
     if (!function) {
       getOperation().emitError()
           << "unknown kernel '" << spec
-          << "', expected pack_rows, linear_f32, linear_f16, linear_bf16, "
-             "linear_*_bias, cache_write:GxD[:f16] or "
+          << "', expected pack_rows, pack_tiles, linear_f32, linear_f16, "
+             "linear_bf16, linear_*_bias, cache_write:GxD[:f16] or "
              "cached_attention:HxGxD[:f16][:WINDOW]";
       return signalPassFailure();
     }

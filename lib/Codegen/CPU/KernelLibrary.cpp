@@ -10,8 +10,21 @@
 
 using namespace mlir;
 
-nju::KernelLibrary::KernelLibrary(ModuleOp module, const CPUTarget &target)
-    : module(module), target(target) {}
+nju::KernelLibrary::KernelLibrary(ModuleOp module, const CPUTarget &target,
+                                  ComputeType compute)
+    : module(module), target(target), compute(compute) {}
+
+bool nju::KernelLibrary::usesTiles(Type weightType) const {
+  switch (compute) {
+  case ComputeType::F32:
+    return false;
+  case ComputeType::Auto:
+    return weightType.isBF16();
+  case ComputeType::BF16:
+    return weightType.isBF16() || weightType.isF16();
+  }
+  return false;
+}
 
 func::FuncOp nju::KernelLibrary::lookup(StringRef name) {
   return module.lookupSymbol<func::FuncOp>(name);

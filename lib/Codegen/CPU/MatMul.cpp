@@ -23,6 +23,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "LinearOperands.h"
+#include "MatMulAMX.h"
 #include "mlir/IR/Matchers.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
@@ -70,15 +72,13 @@ RowBlock rowBlock(KernelBuilder &k, Value rows, Value blocks, Value block) {
 }
 
 /// Emits the body of `linear`.
-class LinearEmitter {
+class LinearEmitter : LinearOperands {
 public:
   LinearEmitter(KernelBuilder &k, const CPUTarget &target,
                 const LinearOptions &options, func::FuncOp function);
   void emit();
 
 private:
-  void emitPanels(int64_t count,
-                  llvm::function_ref<void(ArrayRef<Value>)> body);
   void emitTiles(Value panel, llvm::function_ref<void(ArrayRef<Columns>)> body);
   void emitOneRow();
   void emitFewRows(int64_t size);
@@ -94,16 +94,9 @@ private:
   Value columnOf(const Columns &vector) {
     return k.add(k.mul(vector.panel, kPanelColumns), vector.begin);
   }
-  Value maskOf(const Columns &vector);
-  void storeResult(ArrayRef<Value> sums, Value row, Value column, Value mask);
 
-  KernelBuilder &k;
   const CPUTarget &target;
-  const LinearOptions &options;
   TileShape shape;
-  Value workers, x, xp, y, next;
-  llvm::SmallVector<Value> weights, others;
-  Value rows, depth, columns;
   Value products; ///< With an epilogue: [weights, elements of a block].
   int64_t elementBytes;
 };
@@ -113,19 +106,8 @@ private:
 LinearEmitter::LinearEmitter(KernelBuilder &k, const CPUTarget &target,
                              const LinearOptions &options,
                              func::FuncOp function)
-    : k(k), target(target), options(options), shape(tileShape(target)) {
-  ArrayRef<BlockArgument> arguments = function.getArguments();
-  workers = arguments[1];
-  x = arguments[2];
-  xp = arguments[3];
-  llvm::append_range(weights, arguments.slice(4, options.weights));
-  llvm::append_range(others,
-                     arguments.drop_front(4 + options.weights).drop_back(2));
-  y = arguments.drop_back().back();
-  next = arguments.back();
-  rows = k.dim(x, 0);
-  depth = k.dim(weights.front(), 1);
-  columns = k.dim(y, 1);
+    : LinearOperands(k, options, function), target(target),
+      shape(tileShape(target)) {
   elementBytes = options.weightType.getIntOrFloatBitWidth() / 8;
   if (!options.epilogue)
     return;
@@ -156,59 +138,12 @@ void LinearEmitter::prefetchTile(Value w, Value at, ArrayRef<Columns> tile,
     k.prefetch(w, {tile[v].panel, ahead, tile[v].begin});
 }
 
-/// Lanes of the vector that are columns of y.
-Value LinearEmitter::maskOf(const Columns &vector) {
-  Value left = k.broadcastI32(k.sub(columns, columnOf(vector)));
-  return arith::CmpIOp::create(k.b, k.loc, arith::CmpIPredicate::slt,
-                               k.lanesI32(), left);
-}
-
-/// Stores what the epilogue makes of the products, one of each weight.
-void LinearEmitter::storeResult(ArrayRef<Value> sums, Value row, Value column,
-                                Value mask) {
-  Value result = sums.front();
-  if (options.epilogue) {
-    Values arguments(sums);
-    for (auto [other, rank] : llvm::zip_equal(others, options.others)) {
-      Values at{row, column};
-      arguments.push_back(
-          k.loadMasked(other, ArrayRef(at).take_back(rank), mask));
-    }
-    result = k.elementwise(options.epilogue->front(), arguments);
-  }
-  k.storeMasked(result, y, {row, column}, mask);
-}
-
-/// Calls `body` for `count` panels at a time, which lie far from each other so
-/// that memory sees as many linear streams; then for those left, one by one.
-/// `body` gets fewer panels than `count` once only, for which it emits code
-/// again.
-void LinearEmitter::emitPanels(int64_t count,
-                               llvm::function_ref<void(ArrayRef<Value>)> body) {
-  Value panels = k.dim(weights.front(), 0);
-  if (count == 1)
-    return k.deal(panels, next, workers, [&](Value panel) { body(panel); });
-  Value length = k.div(panels, count);
-  Value rest = k.sub(panels, k.mul(length, count));
-  k.deal(k.add(length, rest), next, workers, [&](Value ticket) {
-    k.ifThenElse(
-        k.less(ticket, length),
-        [&] {
-          Values group{ticket};
-          for (int64_t c = 1; c < count; ++c)
-            group.push_back(k.add(group.back(), length));
-          body(group);
-        },
-        [&] { body(k.add(ticket, k.mul(length, count - 1))); });
-  });
-}
-
 /// One row: x is read as it is, and all weights at once.
 void LinearEmitter::emitOneRow() {
   int64_t streams =
       std::max<int64_t>(1, target.getReadStreams() / weights.size());
   Value zero = k.index(0);
-  emitPanels(streams, [&](ArrayRef<Value> panels) {
+  dealPanels(streams, [&](ArrayRef<Value> panels) {
     llvm::SmallVector<Columns> tile = columnsOf(panels);
     Values sums(weights.size() * tile.size(), k.splat(0.0f));
     auto step = [&](Value at, Values sums) {
@@ -228,7 +163,7 @@ void LinearEmitter::emitOneRow() {
       Values own;
       for (size_t w = 0; w < weights.size(); ++w)
         own.push_back(sums[w * tile.size() + v]);
-      storeResult(own, zero, columnOf(vector), maskOf(vector));
+      store(own, zero, columnOf(vector), maskOf(columnOf(vector)));
     }
   });
 }
@@ -263,7 +198,7 @@ void LinearEmitter::emitBlock(int64_t size, RowBlock block,
                               ArrayRef<Columns> tile) {
   Values masks;
   for (const Columns &vector : tile)
-    masks.push_back(maskOf(vector));
+    masks.push_back(maskOf(columnOf(vector)));
   for (auto [number, w] : llvm::enumerate(weights)) {
     Values sums = sumBlock(w, size, block, tile);
     for (auto [v, vector] : llvm::enumerate(tile))
@@ -273,8 +208,7 @@ void LinearEmitter::emitBlock(int64_t size, RowBlock block,
           k.storeVector(sums[at], products,
                         {k.index(number), k.index(at * k.lanes)});
         else
-          storeResult(sums[at], k.add(block.begin, r), columnOf(vector),
-                      masks[v]);
+          store(sums[at], k.add(block.begin, r), columnOf(vector), masks[v]);
       }
   }
   if (options.epilogue)
@@ -291,7 +225,7 @@ void LinearEmitter::finishBlock(int64_t size, RowBlock block,
       Values sums;
       for (size_t w = 0; w < weights.size(); ++w)
         sums.push_back(k.loadVector(products, {k.index(w), at}));
-      storeResult(sums, k.add(block.begin, r), columnOf(vector), masks[v]);
+      store(sums, k.add(block.begin, r), columnOf(vector), masks[v]);
     }
   });
 }
@@ -316,7 +250,7 @@ void LinearEmitter::emitFewRows(int64_t size) {
   int64_t registers = (target.getVectorRegisters() - 1) / (size + 1);
   int64_t panels = std::min(target.getReadStreams(), registers / vectors);
   RowBlock block{k.index(0), k.index(size)};
-  emitPanels(std::max<int64_t>(panels, 1), [&](ArrayRef<Value> group) {
+  dealPanels(std::max<int64_t>(panels, 1), [&](ArrayRef<Value> group) {
     if (panels == 0)
       return emitTiles(group.front(), [&](ArrayRef<Columns> tile) {
         emitBlock(size, block, tile);
@@ -328,7 +262,7 @@ void LinearEmitter::emitFewRows(int64_t size) {
 /// Several blocks: each panel is read from memory by the first of them.
 void LinearEmitter::emitManyRows() {
   Value blocks = k.ceilDiv(rows, shape.rows);
-  emitPanels(1, [&](ArrayRef<Value> panel) {
+  dealPanels(1, [&](ArrayRef<Value> panel) {
     emitTiles(panel.front(), [&](ArrayRef<Columns> tile) {
       k.loop(k.index(0), blocks, [&](Value number) {
         RowBlock block = rowBlock(k, rows, blocks, number);
@@ -357,13 +291,15 @@ static MemRefType dynamicMemRef(int64_t rank, Type element) {
 
 /// "nju_linear_f16", "nju_linear_f16x2_epilogue3": equal names, equal
 /// functions.
-static std::string linearName(const LinearOptions &options,
+static std::string linearName(const LinearOptions &options, bool tiles,
                               llvm::StringMap<unsigned> &epilogues) {
   std::string name = "nju_linear_";
   llvm::raw_string_ostream os(name);
   os << options.weightType;
   if (options.weights > 1)
     os << "x" << options.weights;
+  if (tiles)
+    os << "_amx";
   if (!options.epilogue)
     return name;
   std::string text = name;
@@ -395,13 +331,14 @@ static std::string linearName(const LinearOptions &options,
 
 func::FuncOp KernelLibrary::linear(const LinearOptions &options) {
   Builder types(module.getContext());
-  std::string name = linearName(options, epilogues);
+  bool tiles = usesTiles(options.weightType);
+  std::string name = linearName(options, tiles, epilogues);
   if (func::FuncOp known = lookup(name))
     return known;
   Type f32 = types.getF32Type();
   llvm::SmallVector<Type> arguments = {
       types.getIndexType(), types.getIndexType(), dynamicMemRef(2, f32),
-      dynamicMemRef(1, f32)};
+      dynamicMemRef(1, tiles ? types.getBF16Type() : f32)};
   arguments.append(options.weights,
                    MemRefType::get({ShapedType::kDynamic, ShapedType::kDynamic,
                                     kPanelColumns},
@@ -413,7 +350,10 @@ func::FuncOp KernelLibrary::linear(const LinearOptions &options) {
   func::FuncOp function = create(name, arguments);
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  LinearEmitter(k, target, options, function).emit();
+  if (tiles)
+    emitTileLinear(builder, target, options, function);
+  else
+    LinearEmitter(k, target, options, function).emit();
   func::ReturnOp::create(k.b, k.loc);
   return function;
 }

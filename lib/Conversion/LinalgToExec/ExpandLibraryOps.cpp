@@ -8,6 +8,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "Buffers.h"
+#include "mlir/Dialect/AMX/AMXDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
@@ -38,7 +40,7 @@ private:
   LogicalResult expand(CachedAttentionOp op);
   void launch(ImplicitLocOpBuilder &b, func::FuncOp kernel, ValueRange scalars,
               ArrayRef<Value> ins, ArrayRef<Value> outs);
-  Value packed(ImplicitLocOpBuilder &b, Value rows);
+  Value packed(ImplicitLocOpBuilder &b, Value rows, bool tiles);
   Value counter(ImplicitLocOpBuilder &b);
   void forgetWritten(Operation *op);
   FailureOr<nju::AttentionScratch>
@@ -104,15 +106,20 @@ void Expansion::launch(ImplicitLocOpBuilder &b, func::FuncOp kernel,
   LaunchOp::create(b, kernel.getSymName(), scalars, inputs, outputs);
 }
 
-Value Expansion::packed(ImplicitLocOpBuilder &b, Value rows) {
+/// The rows in f32 blocks or in bf16 tiles.
+Value Expansion::packed(ImplicitLocOpBuilder &b, Value rows, bool tiles) {
+  Type element = tiles ? Type(b.getBF16Type()) : Type(b.getF32Type());
+  auto type = MemRefType::get({ShapedType::kDynamic}, element);
   for (auto [source, copy] : packs)
-    if (source == rows)
+    if (source == rows && copy.getType() == type)
       return copy;
-  auto type = MemRefType::get({ShapedType::kDynamic}, b.getF32Type());
-  Value copy =
-      memref::AllocOp::create(b, type, ValueRange{countElements(b, rows)});
   Value matrix = flatten(b, rows, 1);
-  launch(b, library.packRows(), {}, {matrix}, {copy});
+  Value size =
+      tiles ? nju::KernelLibrary::countTileElements(b, b.getLoc(), matrix)
+            : countElements(b, rows);
+  Value copy = memref::AllocOp::create(b, type, ValueRange{size});
+  launch(b, tiles ? library.packTiles() : library.packRows(), {}, {matrix},
+         {copy});
   packs.push_back({rows, copy});
   return copy;
 }
@@ -136,21 +143,21 @@ void Expansion::expand(LinearOp op) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
   Value input = contiguous(b, op.getInput());
   Value output = contiguous(b, op.getOutput());
-  Value copy = packed(b, input);
+  nju::LinearOptions options;
+  auto weightType = cast<MemRefType>(op.getWeights().front().getType());
+  options.weightType = weightType.getElementType();
+  options.weights = op.getWeights().size();
+  if (!op.getEpilogue().empty())
+    options.epilogue = &op.getEpilogue();
+  Value copy = packed(b, input, library.usesTiles(options.weightType));
   llvm::SmallVector<Value> ins{flatten(b, input, 1), copy};
   llvm::append_range(ins, op.getWeights());
-  nju::LinearOptions options;
   for (Value other : op.getOthers()) {
     other = contiguous(b, other);
     bool full = cast<MemRefType>(other.getType()).getRank() > 1;
     options.others.push_back(full ? 2 : 1);
     ins.push_back(full ? flatten(b, other, 1) : other);
   }
-  auto weightType = cast<MemRefType>(op.getWeights().front().getType());
-  options.weightType = weightType.getElementType();
-  options.weights = op.getWeights().size();
-  if (!op.getEpilogue().empty())
-    options.epilogue = &op.getEpilogue();
   func::FuncOp kernel = library.linear(options);
   launch(b, kernel, {}, ins, {flatten(b, output, 1), counter(b)});
   if (output != op.getOutput())
@@ -295,7 +302,12 @@ struct ExpandLibraryOps : impl::ExpandLibraryOpsBase<ExpandLibraryOps> {
       module.emitError() << llvm::toString(cpu.takeError());
       return signalPassFailure();
     }
-    KernelLibrary library(module, *cpu);
+    llvm::Expected<ComputeType> type = getComputeType(compute, *cpu);
+    if (!type) {
+      module.emitError() << llvm::toString(type.takeError());
+      return signalPassFailure();
+    }
+    KernelLibrary library(module, *cpu, *type);
     llvm::SmallVector<func::FuncOp> functions;
     for (auto function : module.getOps<func::FuncOp>())
       if (!function.isExternal())

@@ -1,4 +1,5 @@
 // RUN: nju-opt %s --exec-expand-library-ops=target=x86-64-v4 --split-input-file --verify-diagnostics | FileCheck %s
+// RUN: nju-opt %s --exec-expand-library-ops="target=sapphirerapids compute=bf16" --split-input-file --verify-diagnostics | FileCheck %s --check-prefix=BF16
 
 // The rows are packed once for both products.
 // CHECK-LABEL: @products_share_packed_rows
@@ -49,6 +50,27 @@ func.func @gate(%x: memref<?x64xf32>, %w: memref<4x64x32xf16>, %v: memref<4x64x3
     %u = arith.mulf %t, %q : f32
     exec.yield %u : f32
   }
+  return
+}
+
+// -----
+
+// Rows get another form for weights that are not multiplied in bf16.
+// CHECK-LABEL: @types_of_weights
+// CHECK: exec.launch @nju_pack_rows
+// CHECK-NOT: exec.launch @nju_pack
+// BF16-LABEL: @types_of_weights
+// BF16: %[[TILES:.*]] = memref.alloc(%{{.*}}) : memref<?xbf16>
+// BF16: exec.launch @nju_pack_tiles ins(%{{.*}}) outs(%[[TILES]]
+// BF16: exec.launch @nju_linear_f16_amx ins(%{{.*}}, %[[TILES]],
+// BF16: %[[ROWS:.*]] = memref.alloc(%{{.*}}) : memref<?xf32>
+// BF16: exec.launch @nju_pack_rows ins(%{{.*}}) outs(%[[ROWS]]
+// BF16: exec.launch @nju_linear_f32 ins(%{{.*}}, %[[ROWS]],
+// BF16: exec.launch @nju_linear_bf16_amx ins(%{{.*}}, %[[TILES]],
+func.func @types_of_weights(%x: memref<?x64xf32>, %half: memref<4x64x32xf16>, %full: memref<4x64x32xf32>, %brain: memref<4x64x32xbf16>, %y: memref<?x100xf32>) {
+  exec.linear ins(%x, %half : memref<?x64xf32>, memref<4x64x32xf16>) outs(%y : memref<?x100xf32>)
+  exec.linear ins(%x, %full : memref<?x64xf32>, memref<4x64x32xf32>) outs(%y : memref<?x100xf32>)
+  exec.linear ins(%x, %brain : memref<?x64xf32>, memref<4x64x32xbf16>) outs(%y : memref<?x100xf32>)
   return
 }
 

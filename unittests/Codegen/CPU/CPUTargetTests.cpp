@@ -118,4 +118,42 @@ TEST(CPUTarget, RefusesProcessorsWithoutAVX2) {
   EXPECT_NE(errorOf("nehalem").find("lacks AVX2"), std::string::npos);
 }
 
+TEST(CPUTarget, EmulatedAMXIsNotRequired) {
+  CPUTarget target = llvm::cantFail(CPUTarget::get("x86-64-v3+emulated-amx"));
+  EXPECT_EQ(target.getName(), "x86-64-v3+emulated-amx");
+  EXPECT_EQ(target.getCPU(), "x86-64-v3");
+  EXPECT_TRUE(target.hasAMXBF16());
+  EXPECT_TRUE(target.emulatesAMX());
+  EXPECT_FALSE(llvm::is_contained(target.getRequiredFeatures(), "amx-tile"));
+}
+
+TEST(CPUTarget, EmulationLeavesTilesAlone) {
+  CPUTarget target =
+      llvm::cantFail(CPUTarget::get("sapphirerapids+emulated-amx"));
+  EXPECT_TRUE(target.emulatesAMX());
+  EXPECT_FALSE(llvm::is_contained(target.getRequiredFeatures(), "amx-tile"));
+  target = llvm::cantFail(CPUTarget::get("sapphirerapids"));
+  EXPECT_FALSE(target.emulatesAMX());
+  EXPECT_TRUE(llvm::is_contained(target.getRequiredFeatures(), "amx-tile"));
+}
+
+TEST(ComputeType, IsBF16WhereTheTargetHasAMX) {
+  CPUTarget amx = llvm::cantFail(CPUTarget::get("sapphirerapids"));
+  CPUTarget plain = llvm::cantFail(CPUTarget::get("znver4"));
+  auto type = [](llvm::StringRef name, const CPUTarget &target) {
+    return llvm::cantFail(getComputeType(name, target));
+  };
+  EXPECT_EQ(type("auto", amx), ComputeType::Auto);
+  EXPECT_EQ(type("bf16", amx), ComputeType::BF16);
+  EXPECT_EQ(type("f32", amx), ComputeType::F32);
+  EXPECT_EQ(type("auto", plain), ComputeType::F32);
+  EXPECT_EQ(type("f32", plain), ComputeType::F32);
+  EXPECT_EQ(llvm::toString(getComputeType("bf16", plain).takeError()),
+            "computing in bf16 needs a target with AMX, such as "
+            "sapphirerapids; 'znver4' (znver4) lacks amx-tile, amx-bf16 or "
+            "avx512bf16");
+  EXPECT_EQ(llvm::toString(getComputeType("f64", amx).takeError()),
+            "unknown type 'f64' to compute in, expected auto, f32 or bf16");
+}
+
 } // namespace

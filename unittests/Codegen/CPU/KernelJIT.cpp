@@ -7,8 +7,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelJIT.h"
+#include "mlir/Pass/PassManager.h"
+#include "nju/Codegen/Passes.h"
 #include "nju/Target/Emit.h"
 #include "nju/Target/ToLLVM.h"
+#include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/TargetParser/Host.h"
 
@@ -19,7 +22,7 @@ struct KernelJIT::Impl {
 };
 
 KernelJIT::KernelJIT(llvm::StringRef targetName,
-                     llvm::ArrayRef<Emitter> emitters)
+                     llvm::ArrayRef<Emitter> emitters, llvm::StringRef compute)
     : impl(std::make_unique<Impl>()) {
   mlir::DialectRegistry registry;
   registerTargetInterfaces(registry);
@@ -28,9 +31,16 @@ KernelJIT::KernelJIT(llvm::StringRef targetName,
   auto module = mlir::OwningOpRef<mlir::ModuleOp>(
       mlir::ModuleOp::create(mlir::UnknownLoc::get(&context)));
   auto target = llvm::cantFail(CPUTarget::get(targetName));
-  KernelLibrary library(*module, target);
+  KernelLibrary library(*module, target,
+                        llvm::cantFail(getComputeType(compute, target)));
   for (Emitter emit : emitters)
     emit(library).setPublic();
+  if (target.emulatesAMX()) {
+    mlir::PassManager passes(&context);
+    passes.addPass(createEmulateAMX());
+    if (failed(passes.run(*module)))
+      llvm::report_fatal_error("emulation failed");
+  }
   if (failed(lowerToLLVM(*module)))
     llvm::report_fatal_error("lowering failed");
   auto llvmContext = std::make_unique<llvm::LLVMContext>();
@@ -43,6 +53,10 @@ KernelJIT::KernelJIT(llvm::StringRef targetName,
   impl->jit = llvm::cantFail(llvm::orc::LLJITBuilder()
                                  .setJITTargetMachineBuilder(std::move(builder))
                                  .create());
+  // LLVM turns loops into memset and memcpy.
+  impl->jit->getMainJITDylib().addGenerator(llvm::cantFail(
+      llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(
+          impl->jit->getDataLayout().getGlobalPrefix())));
   llvm::cantFail(impl->jit->addIRModule(
       llvm::orc::ThreadSafeModule(std::move(code), std::move(llvmContext))));
 }
@@ -50,7 +64,8 @@ KernelJIT::KernelJIT(llvm::StringRef targetName,
 KernelJIT::~KernelJIT() = default;
 
 void *KernelJIT::address(llvm::StringRef name) {
-  return llvm::cantFail(impl->jit->lookup(name)).toPtr<void *>();
+  llvm::ExitOnError check("KernelJIT: ");
+  return check(impl->jit->lookup(name)).toPtr<void *>();
 }
 
 std::vector<std::string> nju::test::runnableTargets() {

@@ -26,9 +26,10 @@ class KernelJIT {
 public:
   using Emitter = llvm::function_ref<mlir::func::FuncOp(KernelLibrary &)>;
 
-  /// Compiles the kernels that the emitters make, for `target`; ends the
-  /// program on errors.
-  KernelJIT(llvm::StringRef target, llvm::ArrayRef<Emitter> emitters);
+  /// Compiles the kernels that the emitters make, for `target` and `compute`
+  /// (values of --target and --compute); ends the program on errors.
+  KernelJIT(llvm::StringRef target, llvm::ArrayRef<Emitter> emitters,
+            llvm::StringRef compute = "f32");
   ~KernelJIT();
 
   template <typename Function>

@@ -17,6 +17,14 @@
 
 namespace nju {
 
+/// What products are computed in. In bf16, weights and rows are rounded to bf16
+/// and their products added in f32, by AMX.
+enum class ComputeType {
+  F32,
+  Auto, ///< bf16 with bf16 weights, which lose nothing by it; else f32.
+  BF16  ///< bf16 with bf16 and f16 weights, f32 with f32 weights.
+};
+
 /// An x86-64 processor with AVX2 and FMA or better, or an aarch64 one. A value
 /// type; const functions may be called from any thread.
 class CPUTarget {
@@ -24,7 +32,9 @@ public:
   /// The processor that `name` means: `host`, `x86-64-v3`, `x86-64-v4`,
   /// `x86-64-v4-vnni`, `x86-64-v4-amx`, `aarch64`, or a processor name that
   /// LLVM knows. Fails, with a message that lists what is accepted, for another
-  /// name and for an x86-64 processor without AVX2, FMA and F16C.
+  /// name and for an x86-64 processor without AVX2, FMA and F16C. With
+  /// `+emulated-amx` behind the name, products in bf16 are computed as AMX
+  /// would by other instructions, slowly.
   static llvm::Expected<CPUTarget> get(llvm::StringRef name);
 
   /// The processors that --target=`name` means, those that need most first:
@@ -55,6 +65,9 @@ public:
   bool hasFeature(llvm::StringRef feature) const;
 
   bool hasAVX512() const { return avx512; }
+  /// Whether tiles of bf16 can be multiplied, by AMX or as if by it.
+  bool hasAMXBF16() const;
+  bool emulatesAMX() const { return emulated; }
   /// f32 elements of a vector register: 4 (NEON), 8 or 16.
   int64_t getVectorLanes() const { return !x86 ? 4 : avx512 ? 16 : 8; }
   /// Number of vector registers: 16 or 32.
@@ -75,9 +88,15 @@ private:
 
   std::string name, cpu, triple, features;
   std::vector<std::string> required;
-  bool x86 = true, avx512 = false;
+  bool x86 = true, avx512 = false, emulated = false;
   int64_t readStreams = 2, prefetchBytes = 2048;
 };
+
+/// The type that `name` (the value of --compute: `auto`, `f32` or `bf16`) means
+/// on `target`: without AMX, `auto` is f32. Fails for another name, and for
+/// bf16 without AMX.
+llvm::Expected<ComputeType> getComputeType(llvm::StringRef name,
+                                           const CPUTarget &target);
 
 } // namespace nju
 

@@ -66,15 +66,29 @@ struct LinearOptions {
 };
 
 /// Creates kernels in a module on first use: private functions at its end,
-/// named `nju_...`. Dialects used: arith, func, memref, scf, vector.
+/// named `nju_...`. Dialects used: amx, arith, func, llvm, memref, scf, vector.
 class KernelLibrary {
 public:
-  KernelLibrary(mlir::ModuleOp module, const CPUTarget &target);
+  KernelLibrary(mlir::ModuleOp module, const CPUTarget &target,
+                ComputeType compute = ComputeType::F32);
+
+  /// True if `linear` with such weights computes in bf16, with AMX tiles: its
+  /// rows are packed by `packTiles`.
+  bool usesTiles(mlir::Type weightType) const;
 
   /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xf32>): x is [T, K]; xp
   /// gets its T * K elements in the row blocks that `linear` reads. Leaves xp
   /// alone if T is 1.
   mlir::func::FuncOp packRows();
+
+  /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xbf16>): x is [T, K];
+  /// xp gets it in bf16, in tiles [T / 16][K / 32][16][32], with zeros where K
+  /// is no multiple of 32. Leaves xp alone if T is 1.
+  mlir::func::FuncOp packTiles();
+
+  /// The number of elements that `packTiles` makes of `x` (memref<?x?xf32>).
+  static mlir::Value countTileElements(mlir::OpBuilder &b, mlir::Location loc,
+                                       mlir::Value x);
 
   /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xf32>,
   ///  w: memref<?x?x32xW>..., others: memref<?x?xf32> or memref<?xf32>...,
@@ -85,6 +99,10 @@ public:
   /// product is a chain of fused multiply-adds in ascending k from 0. No other
   /// may be y. `next` is one element that no other launch uses: it deals out
   /// the panels, is 0 before the launch and 0 after it.
+  /// If the weights' type uses tiles, xp is memref<?xbf16> from `packTiles`,
+  /// and an element is a sum, in ascending order, of what TDPBF16PS makes of 32
+  /// k each: two chains of fused multiply-adds, of the even and of the odd k,
+  /// which are then added to each other and to the sum.
   mlir::func::FuncOp linear(const LinearOptions &options);
 
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
@@ -125,6 +143,7 @@ private:
 
   mlir::ModuleOp module;
   CPUTarget target;
+  ComputeType compute;
   /// Epilogues seen, as text: kernels are numbered by them.
   llvm::StringMap<unsigned> epilogues;
 };

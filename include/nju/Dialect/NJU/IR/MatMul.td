@@ -32,7 +32,7 @@ def NJU_LinearOp : NJU_PureOp<"linear"> {
     `y[..., n] = sum_k x[..., k] * w[k, n] + bias[n]`, where `weight` is a
     `nju.param` of `[K, N]` packed in panels of 32 columns,
     `[ceil(N / 32), K, 32]`. Products are added in ascending k, in f32, each by
-    one fused multiply-add, so that a row's result does not depend on how many
+    one fused multiply-add (with `--compute=bf16`, as AMX adds them), so that a row's result does not depend on how many
     rows are computed at once.
 
     Example:
