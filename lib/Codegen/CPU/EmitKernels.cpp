@@ -80,12 +80,7 @@ static func::FuncOp emitLinearBias(KernelLibrary &library,
                                    MLIRContext *context) {
   Region epilogue;
   OpBuilder b(context);
-  Location loc = b.getUnknownLoc();
-  Block *block = b.createBlock(&epilogue, {}, {b.getF32Type(), b.getF32Type()},
-                               {loc, loc});
-  Value sum = arith::AddFOp::create(b, loc, block->getArgument(0),
-                                    block->getArgument(1));
-  exec::YieldOp::create(b, loc, sum);
+  exec::buildBiasEpilogue(b, b.getUnknownLoc(), epilogue);
   options.others = {1};
   options.epilogue = &epilogue;
   return library.linear(options);

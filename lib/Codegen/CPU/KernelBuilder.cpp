@@ -57,6 +57,9 @@ Value KernelBuilder::min(Value x, Value y) {
 Value KernelBuilder::max(Value x, Value y) {
   return b.createOrFold<arith::MaxUIOp>(loc, x, y);
 }
+Value KernelBuilder::ceilDiv(Value x, Value y) {
+  return div(sub(add(x, y), index(1)), y);
+}
 Value KernelBuilder::ceilDiv(Value x, int64_t y) {
   return div(add(x, y - 1), y);
 }

@@ -51,6 +51,7 @@ public:
   Value rem(Value x, int64_t y);
   Value min(Value x, Value y);
   Value max(Value x, Value y);
+  Value ceilDiv(Value x, Value y);
   Value ceilDiv(Value x, int64_t y);
   Value less(Value x, Value y);
   Value equal(Value x, Value y);

@@ -1,5 +1,4 @@
-//===- LinearOperands.cpp - What a product reads and writes ------- -*- C++
-//-*-===//
+//===- LinearOperands.cpp - Operands of a product -------------*- C++ -*-===//
 //
 // Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.

@@ -492,12 +492,9 @@ void TileLinearEmitter::emitGroup(Value begin, Value end, Value row) {
 /// All panels, in groups for whose sums there is room, but every worker gets
 /// one.
 void TileLinearEmitter::emitRows() {
-  auto ceilDiv = [&](Value count, Value size) {
-    return k.div(k.sub(k.add(count, size), k.index(1)), size);
-  };
   int64_t most = kGroup / weights.size();
-  Value size = k.min(ceilDiv(panels, workers), k.index(most));
-  deal(ceilDiv(panels, size), [&](Value group) {
+  Value size = k.min(k.ceilDiv(panels, workers), k.index(most));
+  deal(k.ceilDiv(panels, size), [&](Value group) {
     Value begin = k.mul(group, size);
     Value end = k.min(k.add(begin, size), panels);
     k.loop(k.index(0), rows, k.index(kRowTiles * kTile),
@@ -509,10 +506,8 @@ void TileLinearEmitter::emit() {
   k.ifThenElse(
       k.equal(rows, 1), [&] { emitFewRows(/*one=*/true); },
       [&] {
-        // Without rows there is no tile of them to read.
-        Value any = k.less(k.index(0), rows);
-        Value few = k.less(rows, k.index(kTile + 1));
-        few = arith::AndIOp::create(k.b, k.loc, any, few);
+        // No rows are many: there is no tile of them to read.
+        Value few = k.less(k.sub(rows, k.index(1)), k.index(kTile));
         k.ifThenElse(
             few, [&] { emitFewRows(/*one=*/false); }, [&] { emitRows(); });
       });

@@ -151,15 +151,9 @@ static LogicalResult lowerLinear(nju::LinearOp op, Lowering &lowering) {
   auto product = nju::exec::LinearOp::create(lowering.b, type, input,
                                              lowering[op.getWeight()], others,
                                              lowering.empty(type, dims));
-  if (op.getBias()) {
-    OpBuilder::InsertionGuard guard(lowering.b);
-    Type f32 = lowering.b.getF32Type();
-    Block *block = lowering.b.createBlock(
-        &product.getEpilogue(), {}, {f32, f32}, {op.getLoc(), op.getLoc()});
-    Value sum = arith::AddFOp::create(lowering.b, block->getArgument(0),
-                                      block->getArgument(1));
-    nju::exec::YieldOp::create(lowering.b, sum);
-  }
+  if (op.getBias())
+    nju::exec::buildBiasEpilogue(lowering.b, op.getLoc(),
+                                 product.getEpilogue());
   lowering.bind(op, product.getResult(), dims);
   return success();
 }

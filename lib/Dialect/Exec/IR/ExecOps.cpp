@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 
@@ -61,6 +62,14 @@ static void addBufferEffects(
     else
       effects.emplace_back(MemoryEffects::Read::get(), &operand);
   }
+}
+
+void nju::exec::buildBiasEpilogue(OpBuilder b, Location loc, Region &epilogue) {
+  Block *block = b.createBlock(&epilogue, {}, {b.getF32Type(), b.getF32Type()},
+                               {loc, loc});
+  Value sum = arith::AddFOp::create(b, loc, block->getArgument(0),
+                                    block->getArgument(1));
+  YieldOp::create(b, loc, sum);
 }
 
 LogicalResult nju::exec::LinearOp::verify() {

@@ -22,4 +22,13 @@
 #define GET_OP_CLASSES
 #include "nju/Dialect/Exec/IR/ExecOps.h.inc"
 
+namespace nju::exec {
+
+/// Fills the epilogue of an exec.linear that has one weight and one other
+/// operand: their sum.
+void buildBiasEpilogue(mlir::OpBuilder b, mlir::Location loc,
+                       mlir::Region &epilogue);
+
+} // namespace nju::exec
+
 #endif // NJU_DIALECT_EXEC_IR_EXEC_H
