@@ -36,15 +36,15 @@ static std::string formatBytes(double bytes) {
 }
 
 /// How the graph uses a weight: the report's kinds.
-static std::string kindOfUse(ParamOp param, ParamRefOp ref) {
+static StringRef kindOfUse(ParamOp param, ArrayRef<Operation *> users) {
   if (!isa<FileDataAttr>(param.getData()))
     return "tables";
-  for (Operation *user : ref->getUsers()) {
-    if (isa<LinearOp>(user))
-      return "matrices";
-    if (isa<GatherOp>(user))
-      return "embeddings";
-  }
+  if (llvm::any_of(users, llvm::IsaPred<EmbeddingOp>))
+    return "tied embeddings";
+  if (llvm::any_of(users, llvm::IsaPred<LinearOp>))
+    return "matrices";
+  if (llvm::any_of(users, llvm::IsaPred<GatherOp>))
+    return "embeddings";
   return "vectors and others";
 }
 
@@ -104,18 +104,17 @@ static void addLimits(ModuleOp module, ModelCosts &costs) {
   }
 }
 
-ModelCosts nju::computeCosts(ModuleOp module) {
-  ModelCosts costs;
-  addLimits(module, costs);
+static void addWeights(ModuleOp module, ModelCosts &costs) {
   SymbolTable symbols(module);
-  llvm::DenseSet<Operation *> counted;
+  llvm::MapVector<ParamOp, llvm::SmallVector<Operation *>> users;
   module.walk([&](ParamRefOp ref) {
-    auto param = symbols.lookup<ParamOp>(ref.getParam());
-    if (!param || !counted.insert(param).second)
-      return;
+    if (auto param = symbols.lookup<ParamOp>(ref.getParam()))
+      llvm::append_range(users[param], ref->getUsers());
+  });
+  for (auto &[param, ops] : users) {
     int64_t bytes = getWeightBytes(cast<RankedTensorType>(param.getType()));
-    std::string kind = kindOfUse(param, ref);
-    costs.weightBytes[kind] += bytes;
+    StringRef kind = kindOfUse(param, ops);
+    costs.weightBytes[kind.str()] += bytes;
     costs.weightTotal += bytes;
     if (auto file = dyn_cast<FileDataAttr>(param.getData()))
       costs.parameters += file.getType().getNumElements();
@@ -124,7 +123,13 @@ ModelCosts nju::computeCosts(ModuleOp module) {
       bytes /= std::max<int64_t>(
           1, cast<RankedTensorType>(param.getType()).getDimSize(0));
     costs.decodeBytes += bytes;
-  });
+  }
+}
+
+ModelCosts nju::computeCosts(ModuleOp module) {
+  ModelCosts costs;
+  addLimits(module, costs);
+  addWeights(module, costs);
   module.walk([&](Operation *op) {
     if (isa<RMSNormOp, LayerNormOp, RopeOp, AttentionOp, CachedAttentionOp,
             SwiGLUOp, GeluOp, SiluOp, LinearOp, MatMulOp>(op))

@@ -29,6 +29,15 @@ struct WeightView {
   SmallVector<int64_t> permutation;
 };
 
+/// How a param stores a view.
+struct Layout {
+  RankedTensorType type;
+  DenseI64ArrayAttr permutation;
+  IntegerAttr panels;
+  /// Tells params apart: the data and all of the above.
+  Attribute key;
+};
+
 bool isIdentity(ArrayRef<int64_t> permutation) {
   for (auto [i, dim] : llvm::enumerate(permutation))
     if (static_cast<int64_t>(i) != dim)
@@ -58,8 +67,8 @@ public:
 
   void runOnOperation() override {
     symbols.emplace(getOperation());
-    forEachOp<GatherOp>([&](GatherOp op) { lookUpStored(op); });
     forEachOp<MatMulOp>([&](MatMulOp op) { packMatMul(op); });
+    forEachOp<GatherOp>([&](GatherOp op) { lookUpStored(op); });
     forEachOp<CastOp>([&](CastOp op) { absorb(op); });
     forEachOp<TransposeOp>([&](TransposeOp op) { absorb(op); });
     eraseDeadOps();
@@ -85,6 +94,8 @@ private:
   Value createRef(OpBuilder &builder, Location loc, const WeightView &view,
                   Type elementType, std::optional<int64_t> panels = {});
   Value biasOf(OpBuilder &builder, Value value, int64_t columns);
+  Value lookUpPacked(OpBuilder &builder, GatherOp gather,
+                     const WeightView &view);
   void lookUpStored(GatherOp gather);
   void packMatMul(MatMulOp matmul);
   void absorb(Operation *op);
@@ -94,7 +105,7 @@ private:
   void orderParams();
 
   std::optional<SymbolTable> symbols;
-  /// Params made so far, by what tells them apart.
+  /// Params made so far, by their layouts' keys.
   llvm::DenseMap<Attribute, ParamOp> layouts;
   /// The name that a new param takes once it is free.
   SmallVector<std::pair<ParamOp, StringAttr>> wantedNames;
@@ -153,50 +164,76 @@ std::optional<WeightView> PackWeights::constantView(ConstantOp constant) {
   return WeightView{param, llvm::to_vector(llvm::seq<int64_t>(type.getRank()))};
 }
 
-/// A reference to the param that holds the view with this element type, a
-/// matrix cut in panels if wanted.
+/// The layout of the view with this element type, a matrix cut in panels if
+/// wanted.
+Layout layoutOf(const WeightView &view, Type elementType,
+                std::optional<int64_t> panels) {
+  Builder builder(elementType.getContext());
+  Layout layout;
+  SmallVector<int64_t> shape;
+  for (int64_t dim : view.permutation)
+    shape.push_back(dataType(view.param).getDimSize(dim));
+  if (panels) {
+    shape = {llvm::divideCeilSigned(shape[1], *panels), shape[0], *panels};
+    layout.panels = builder.getI64IntegerAttr(*panels);
+  }
+  layout.type = RankedTensorType::get(shape, elementType);
+  if (!isIdentity(view.permutation))
+    layout.permutation = builder.getDenseI64ArrayAttr(view.permutation);
+  auto orUnit = [&](Attribute attr) {
+    return attr ? attr : builder.getUnitAttr();
+  };
+  ParamOp param = view.param;
+  layout.key =
+      builder.getArrayAttr({param.getData(), TypeAttr::get(layout.type),
+                            orUnit(layout.permutation), orUnit(layout.panels)});
+  return layout;
+}
+
+/// A reference to the param that holds the view in that layout.
 Value PackWeights::createRef(OpBuilder &builder, Location loc,
                              const WeightView &view, Type elementType,
                              std::optional<int64_t> panels) {
   ParamOp source = view.param;
-  SmallVector<int64_t> shape;
-  for (int64_t dim : view.permutation)
-    shape.push_back(dataType(source).getDimSize(dim));
-  if (panels)
-    shape = {llvm::divideCeilSigned(shape[1], *panels), shape[0], *panels};
-  auto type = RankedTensorType::get(shape, elementType);
-  DenseI64ArrayAttr permutation =
-      isIdentity(view.permutation)
-          ? DenseI64ArrayAttr()
-          : builder.getDenseI64ArrayAttr(view.permutation);
-  IntegerAttr panelsAttr =
-      panels ? builder.getI64IntegerAttr(*panels) : nullptr;
-  auto orUnit = [&](Attribute attr) {
-    return attr ? attr : builder.getUnitAttr();
-  };
-  Attribute key =
-      builder.getArrayAttr({source.getData(), TypeAttr::get(type),
-                            orUnit(permutation), orUnit(panelsAttr)});
-  ParamOp &param = layouts[key];
-  if (!param && source.getType() == type &&
-      source.getPermutationAttr() == permutation && !panels)
+  Layout layout = layoutOf(view, elementType, panels);
+  ParamOp &param = layouts[layout.key];
+  if (!param && source.getType() == layout.type &&
+      source.getPermutationAttr() == layout.permutation && !panels)
     param = source;
   if (!param) {
     OpBuilder atSource(source);
     param = ParamOp::create(atSource, source.getLoc(),
-                            source.getSymName().str() + ".packed", type,
-                            source.getData(), permutation, panelsAttr,
+                            source.getSymName().str() + ".packed", layout.type,
+                            source.getData(), layout.permutation, layout.panels,
                             source.getSymVisibilityAttr());
     symbols->insert(param);
     wantedNames.push_back({param, source.getSymNameAttr()});
   }
-  return ParamRefOp::create(builder, loc, type, param.getSymName());
+  return ParamRefOp::create(builder, loc, layout.type, param.getSymName());
 }
 
 /// The element type in which a weight matrix is stored: as it is, f64 as f32.
 Type storedType(ParamOp param) {
   Type type = dataType(param).getElementType();
   return type.isF64() ? Float32Type::get(type.getContext()) : type;
+}
+
+/// Rows of a table that is stored for a product, whose columns they are; null
+/// if no product packs it.
+Value PackWeights::lookUpPacked(OpBuilder &builder, GatherOp gather,
+                                const WeightView &view) {
+  if (view.permutation.size() != 2 || gather.getAxis() != 0)
+    return nullptr;
+  WeightView matrix{view.param, {view.permutation[1], view.permutation[0]}};
+  Type stored = storedType(view.param);
+  if (!layouts.lookup(layoutOf(matrix, stored, kPanelColumns).key))
+    return nullptr;
+  ++numEmbeddings;
+  Value packed =
+      createRef(builder, gather.getLoc(), matrix, stored, kPanelColumns);
+  return EmbeddingOp::create(
+      builder, gather.getLoc(), gather.getType().clone(stored), packed,
+      gather.getIndices(), gather.getInput().getType().getDimSize(0));
 }
 
 /// gather(cast(param)) looks up what is stored and casts the result.
@@ -207,11 +244,14 @@ void PackWeights::lookUpStored(GatherOp gather) {
   if (!view)
     return;
   OpBuilder builder(gather);
-  Type stored = storedType(view->param);
-  Value table = createRef(builder, gather.getLoc(), *view, stored);
-  Value rows =
-      GatherOp::create(builder, gather.getLoc(), gather.getType().clone(stored),
-                       table, gather.getIndices(), gather.getAxis());
+  Value rows = lookUpPacked(builder, gather, *view);
+  if (!rows) {
+    Type stored = storedType(view->param);
+    Value table = createRef(builder, gather.getLoc(), *view, stored);
+    rows = GatherOp::create(builder, gather.getLoc(),
+                            gather.getType().clone(stored), table,
+                            gather.getIndices(), gather.getAxis());
+  }
   if (rows.getType() != gather.getType())
     rows = CastOp::create(builder, gather.getLoc(), gather.getType(), rows);
   gather.replaceAllUsesWith(rows);

@@ -50,6 +50,15 @@ func.func @follows_shape_computation(%x: tensor<2x?x64xf32> {nju.dims = ["", "s"
 
 // -----
 
+// CHECK-LABEL: func @looks_up_columns
+func.func @looks_up_columns(%w: tensor<4x64x32xf16>, %i: tensor<1x?xi64>) -> tensor<?x?x?xf16> {
+  // CHECK: nju.embedding {{.*}} -> tensor<1x?x64xf16>
+  %y = nju.embedding %w, %i {columns = 100 : i64} : (tensor<4x64x32xf16>, tensor<1x?xi64>) -> tensor<?x?x?xf16>
+  return %y : tensor<?x?x?xf16>
+}
+
+// -----
+
 // CHECK-LABEL: func @slices
 func.func @slices(%x: tensor<10x?x6xf32> {nju.dims = ["", "s", ""]}, %p: tensor<?xf32> {nju.dims = ["past"]}) -> (tensor<?x?x?xf32>, tensor<?x?x?xf32>, tensor<?x?x?xf32>, tensor<?xf32>) {
   %starts = nju.constant dense<[1, -1]> : tensor<2xi64>

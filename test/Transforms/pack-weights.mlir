@@ -36,14 +36,15 @@ func.func @transposed_with_bias(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
 
 // -----
 
-// The table stays as it is stored; the classifier has a packed copy.
-// CHECK: nju.param @e : tensor<100x64xf16> = #nju.file<"w.data", 0, tensor<100x64xf16>>
-// CHECK: nju.param @e.packed : tensor<4x64x32xf16> = #nju.file<"w.data", 0, tensor<100x64xf16>> {panels = 32 : i64, permutation = array<i64: 1, 0>}
+// Rows that are looked up are columns that are multiplied: one param for both.
+// CHECK-NOT: nju.param @e.packed
+// CHECK: nju.param @e : tensor<4x64x32xf16> = #nju.file<"w.data", 0, tensor<100x64xf16>> {panels = 32 : i64, permutation = array<i64: 1, 0>}
+// CHECK-NOT: nju.param
 // CHECK-LABEL: @tied_embedding
-// CHECK: %[[E:.*]] = nju.param_ref @e : tensor<100x64xf16>
-// CHECK: %[[ROWS:.*]] = nju.gather %[[E]], %arg0 {axis = 0 : i64} : (tensor<100x64xf16>, tensor<?xi64>) -> tensor<?x64xf16>
+// CHECK: %[[E:.*]] = nju.param_ref @e : tensor<4x64x32xf16>
+// CHECK: %[[ROWS:.*]] = nju.embedding %[[E]], %arg0 {columns = 100 : i64} : (tensor<4x64x32xf16>, tensor<?xi64>) -> tensor<?x64xf16>
 // CHECK: %[[WIDE:.*]] = nju.cast %[[ROWS]]
-// CHECK: %[[W:.*]] = nju.param_ref @e.packed : tensor<4x64x32xf16>
+// CHECK: %[[W:.*]] = nju.param_ref @e : tensor<4x64x32xf16>
 // CHECK: nju.linear %[[WIDE]], %[[W]]
 nju.param @e : tensor<100x64xf16> = #nju.file<"w.data", 0, tensor<100x64xf16>>
 func.func @tied_embedding(%ids: tensor<?xi64>) -> tensor<?x100xf32> {
@@ -53,6 +54,66 @@ func.func @tied_embedding(%ids: tensor<?xi64>) -> tensor<?x100xf32> {
   %3 = nju.transpose %1 {permutation = array<i64: 1, 0>} : (tensor<100x64xf32>) -> tensor<64x100xf32>
   %4 = nju.matmul %2, %3 : (tensor<?x64xf32>, tensor<64x100xf32>) -> tensor<?x100xf32>
   return %4 : tensor<?x100xf32>
+}
+
+// -----
+
+// The head is stored as the model multiplies it, and the table is its transpose;
+// ids of any rank and type.
+// CHECK: nju.param @w : tensor<4x64x32xf32> = #nju.file<"w.data", 0, tensor<64x100xf32>> {panels = 32 : i64}
+// CHECK-NOT: nju.param
+// CHECK-LABEL: @tied_to_the_head
+// CHECK: nju.embedding %{{.*}}, %arg0 {columns = 100 : i64} : (tensor<4x64x32xf32>, tensor<1x?xi32>) -> tensor<1x?x64xf32>
+// CHECK: nju.linear
+nju.param @w : tensor<64x100xf32> = #nju.file<"w.data", 0, tensor<64x100xf32>>
+func.func @tied_to_the_head(%ids: tensor<1x?xi32>) -> tensor<1x?x100xf32> {
+  %0 = nju.param_ref @w : tensor<64x100xf32>
+  %1 = nju.transpose %0 {permutation = array<i64: 1, 0>} : (tensor<64x100xf32>) -> tensor<100x64xf32>
+  %2 = nju.gather %1, %ids {axis = 0 : i64} : (tensor<100x64xf32>, tensor<1x?xi32>) -> tensor<1x?x64xf32>
+  %3 = nju.matmul %2, %0 : (tensor<1x?x64xf32>, tensor<64x100xf32>) -> tensor<1x?x100xf32>
+  return %3 : tensor<1x?x100xf32>
+}
+
+// -----
+
+// Other look-ups need the table as it is stored: of columns, of what a product
+// does not transpose, and of what no product has.
+// CHECK: nju.param @e : tensor<64x64xf32> = #nju.file<"w.data", 0, tensor<64x64xf32>>
+// CHECK: nju.param @p : tensor<16x64xf32>
+// CHECK: nju.param @e.packed : tensor<2x64x32xf32> = #nju.file<"w.data", 0, tensor<64x64xf32>> {panels = 32 : i64}
+// CHECK-LABEL: @not_tied
+// CHECK: nju.gather %{{.*}}, %arg0 {axis = 0 : i64} : (tensor<64x64xf32>
+// CHECK: nju.gather %{{.*}}, %arg0 {axis = 0 : i64} : (tensor<16x64xf32>
+// CHECK: nju.gather %{{.*}}, %arg0 {axis = 1 : i64} : (tensor<64x64xf32>
+// CHECK: nju.linear
+nju.param @e : tensor<64x64xf32> = #nju.file<"w.data", 0, tensor<64x64xf32>>
+nju.param @p : tensor<16x64xf32> = #nju.file<"w.data", 65536, tensor<16x64xf32>>
+func.func @not_tied(%ids: tensor<?xi64>) -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64x?xf32>) {
+  %0 = nju.param_ref @e : tensor<64x64xf32>
+  %1 = nju.gather %0, %ids {axis = 0 : i64} : (tensor<64x64xf32>, tensor<?xi64>) -> tensor<?x64xf32>
+  %2 = nju.param_ref @p : tensor<16x64xf32>
+  %3 = nju.gather %2, %ids {axis = 0 : i64} : (tensor<16x64xf32>, tensor<?xi64>) -> tensor<?x64xf32>
+  %4 = nju.gather %0, %ids {axis = 1 : i64} : (tensor<64x64xf32>, tensor<?xi64>) -> tensor<64x?xf32>
+  %5 = nju.matmul %1, %0 : (tensor<?x64xf32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+  return %3, %5, %4 : tensor<?x64xf32>, tensor<?x64xf32>, tensor<64x?xf32>
+}
+
+// -----
+
+// A head that is computed otherwise, here from rounded weights, has no packed form.
+// CHECK: nju.param @e : tensor<100x64xf32> = #nju.file
+// CHECK-LABEL: @head_of_another_type
+// CHECK: nju.gather
+// CHECK: nju.matmul
+nju.param @e : tensor<100x64xf32> = #nju.file<"w.data", 0, tensor<100x64xf32>>
+func.func @head_of_another_type(%ids: tensor<?xi64>) -> tensor<?x100xf32> {
+  %0 = nju.param_ref @e : tensor<100x64xf32>
+  %1 = nju.gather %0, %ids {axis = 0 : i64} : (tensor<100x64xf32>, tensor<?xi64>) -> tensor<?x64xf32>
+  %2 = nju.cast %0 : (tensor<100x64xf32>) -> tensor<100x64xf16>
+  %3 = nju.cast %2 : (tensor<100x64xf16>) -> tensor<100x64xf32>
+  %4 = nju.transpose %3 {permutation = array<i64: 1, 0>} : (tensor<100x64xf32>) -> tensor<64x100xf32>
+  %5 = nju.matmul %1, %4 : (tensor<?x64xf32>, tensor<64x100xf32>) -> tensor<?x100xf32>
+  return %5 : tensor<?x100xf32>
 }
 
 // -----

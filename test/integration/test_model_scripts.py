@@ -194,6 +194,15 @@ class MakeModelTest(FolderTest):
         bf16 = LanguageModel(self.make("bf16", "--type", "bf16") / "model.onnx", widen=True)
         np.testing.assert_allclose(bf16.logits([1, 2, 3]), expected, atol=2e-2)
 
+    def test_a_tied_head_multiplies_with_the_embedding(self) -> None:
+        own, tied = self.make("own", "--type", "f32"), self.make("tied", "--type", "f32", "--tied")
+        table = 4 * 512 * 64
+        sizes = [(folder / "model.onnx.data").stat().st_size for folder in (own, tied)]
+        self.assertIn(sizes[0] - sizes[1] - table, range(4096))
+        graph = onnx.load(tied / "model.onnx", load_external_data=False).graph
+        self.assertEqual(sum(512 in tensor.dims for tensor in graph.initializer), 1)
+        self.assertEqual(LanguageModel(tied / "model.onnx").logits([1, 300, 5]).shape, (3, 512))
+
     def test_weights_lie_in_one_file_and_follow_the_seed(self) -> None:
         first, second = self.make("first", "--seed", "4"), self.make("second", "--seed", "4")
         other = self.make("other", "--seed", "5")

@@ -154,6 +154,16 @@ func.func @main(%a: tensor<5x3xf32>, %i: tensor<?xi64>) -> tensor<?x3xf32> {
      "node 'here': index {0} is out of range for a size of {1}",
      -6,
      5},
+    {"embedding_of_the_padding",
+     R"(
+func.func @main(%w: tensor<2x3x32xf32>, %i: tensor<?xi64>) -> tensor<?x3xf32> {
+  %y = nju.embedding %w, %i {columns = 40 : i64} : (tensor<2x3x32xf32>, tensor<?xi64>) -> tensor<?x3xf32> loc("here")
+  return %y : tensor<?x3xf32>
+})",
+     {{{2, 3, 32}, {}}, {{3}, {39, 40, -40}}},
+     "node 'here': index {0} is out of range for a size of {1}",
+     40,
+     40},
     {"gather_one",
      R"(
 func.func @main(%a: tensor<?x3xf32>) -> tensor<3xf32> {

@@ -454,6 +454,19 @@ func.func @main(%ids: tensor<?x?xi64>) -> tensor<?x?x3xf32> {
      0,
      -6,
      5},
+    {"embedding",
+     R"(
+func.func @main(%w: tensor<2x37x32xf32>, %i: tensor<?x?xi64>, %w16: tensor<1x5x32xbf16>, %i32: tensor<1x?xi32>) -> (tensor<?x?x37xf32>, tensor<1x?x5xf32>) {
+  %x = nju.embedding %w, %i {columns = 40 : i64} : (tensor<2x37x32xf32>, tensor<?x?xi64>) -> tensor<?x?x37xf32>
+  %y = nju.embedding %w16, %i32 {columns = 32 : i64} : (tensor<1x5x32xbf16>, tensor<1x?xi32>) -> tensor<1x?x5xbf16>
+  %z = nju.cast %y : (tensor<1x?x5xbf16>) -> tensor<1x?x5xf32>
+  return %x, %z : tensor<?x?x37xf32>, tensor<1x?x5xf32>
+})",
+     {{{2, 37, 32}, {3, 40}, {1, 5, 32}, {1, 70}},
+      {{2, 37, 32}, {1, 1}, {1, 5, 32}, {1, 0}}},
+     0,
+     -32,
+     31},
     {"gather_inner_axis",
      R"(
 func.func @main(%a: tensor<?x5x3xf32>, %i: tensor<4xi32>) -> (tensor<?x4x3xf32>, tensor<?x3xf32>) {

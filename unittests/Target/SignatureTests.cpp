@@ -55,6 +55,25 @@ TEST_F(SignatureTest, CountsTheWorkOfAToken) {
   EXPECT_EQ(signature.lm->flopsPerToken, 2 * 16 * 100);
 }
 
+TEST_F(SignatureTest, CountsATiedEmbeddingOnce) {
+  parse(R"(
+module attributes {nju.lm = {vocabulary = 100 : i64, max_tokens = 64 : i64,
+    max_sequences = 4 : i64, max_batch_tokens = 32 : i64, cache = []}} {
+  nju.param @e : tensor<4x16x32xf16> = #nju.file<"m", 0, tensor<16x100xf16>> {panels = 32 : i64}
+  func.func @step(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
+      %sequences: tensor<?xi32>, %rows: tensor<?xi32>) -> tensor<?x100xf32> {
+    %e = nju.param_ref @e : tensor<4x16x32xf16>
+    %h = nju.embedding %e, %tokens {columns = 100 : i64} : (tensor<4x16x32xf16>, tensor<?xi32>) -> tensor<?x16xf16>
+    %x = nju.cast %h : (tensor<?x16xf16>) -> tensor<?x16xf32>
+    %y = nju.linear %x, %e : (tensor<?x16xf32>, tensor<4x16x32xf16>) -> tensor<?x100xf32>
+    return %y : tensor<?x100xf32>
+  }
+})");
+  ModelSignature signature = read();
+  ASSERT_TRUE(signature.lm);
+  EXPECT_EQ(signature.lm->bytesPerToken, 4 * 16 * 32 * 2);
+}
+
 TEST_F(SignatureTest, WritesLanguageModels) {
   parse(kStep);
   ModelSignature signature = read("tiny \"stories\"");

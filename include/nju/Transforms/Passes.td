@@ -211,8 +211,10 @@ def PackWeights : Pass<"nju-pack-weights", "::mlir::ModuleOp"> {
     A matmul with a weight matrix becomes `nju.linear` with the matrix packed in
     panels, the bias that is added right after in it. Transposes and casts of
     other weights move into the params; a table that is only looked up stays as
-    it is stored, and what was looked up is cast. Params that nobody uses
-    vanish; the others are ordered by their first use.
+    it is stored, and what was looked up is cast. A table that is also such a
+    matrix (rows looked up, columns multiplied) is stored once, packed, and
+    `nju.embedding` looks up in that. Params that nobody uses vanish; the others
+    are ordered by their first use.
 
     Before:
 
@@ -239,6 +241,7 @@ def PackWeights : Pass<"nju-pack-weights", "::mlir::ModuleOp"> {
   }];
   let statistics = [
     Statistic<"numLinear", "linear", "Matmuls that became nju.linear">,
+    Statistic<"numEmbeddings", "embeddings", "Look-ups in a packed matrix">,
     Statistic<"numRemoved", "removed", "Params that nobody uses">,
   ];
 }

@@ -50,10 +50,17 @@ static Value gatherOne(Lowering &lowering, Value input, int64_t index,
   return lowering.reshape(part, type, kept);
 }
 
-static Value gather(Lowering &lowering, Value input, Value indices,
-                    int64_t axis, RankedTensorType type) {
+/// Where the element of a table at a position lies in the tensor that holds it.
+using Place = llvm::function_ref<llvm::SmallVector<Value>(
+    ImplicitLocOpBuilder &, ArrayRef<Value>)>;
+
+/// Looks up along dimension `axis` of the table `input`, whose dimensions are
+/// `from`.
+static Value gather(Lowering &lowering, Value input, ArrayRef<Value> from,
+                    Value indices, int64_t axis, RankedTensorType type,
+                    Place place) {
   ImplicitLocOpBuilder &b = lowering.b;
-  llvm::SmallVector<Value> from = lowering.dims(input), dims(from);
+  llvm::SmallVector<Value> dims(from);
   llvm::SmallVector<Value> looked = lowering.dims(indices);
   int64_t width = looked.size(), rank = type.getRank();
   dims.erase(dims.begin() + axis);
@@ -70,7 +77,8 @@ static Value gather(Lowering &lowering, Value input, Value indices,
           position.push_back(i == axis ? clampIndex(b, args[0], from[axis])
                                        : Value(linalg::IndexOp::create(
                                              b, i < axis ? i : i + width - 1)));
-        return tensor::ExtractOp::create(b, input, position).getResult();
+        return tensor::ExtractOp::create(b, input, place(b, position))
+            .getResult();
       });
 }
 
@@ -116,15 +124,36 @@ static LogicalResult lowerGather(nju::GatherOp op, Lowering &lowering) {
           ? getConstantIntValue((*known)[0])
           : std::nullopt;
   lowering.checkIndices(indices, lowering.dim(input, axis));
+  auto asIs = [](ImplicitLocOpBuilder &, ArrayRef<Value> position) {
+    return llvm::SmallVector<Value>(position);
+  };
   Value result = constant
                      ? gatherOne(lowering, input, *constant, axis, rowsType)
-                     : gather(lowering, input, indices, axis, rowsType);
+                     : gather(lowering, input, lowering.dims(input), indices,
+                              axis, rowsType, asIs);
   if (convert)
     result = lowering.elementwise(type, {result},
                                   [&](ImplicitLocOpBuilder &b, ValueRange x) {
                                     return emitElement(convert, b, x);
                                   });
   lowering.bind(op, result);
+  return success();
+}
+
+/// Row i of the table is column i % 32 of panel i / 32.
+static LogicalResult lowerEmbedding(nju::EmbeddingOp op, Lowering &lowering) {
+  Value weight = lowering[op.getWeight()], indices = lowering[op.getIndices()];
+  Value columns = lowering.index(op.getColumns());
+  lowering.checkIndices(indices, columns);
+  auto inPanel = [](ImplicitLocOpBuilder &b, ArrayRef<Value> position) {
+    Value width = arith::ConstantIndexOp::create(b, nju::kPanelColumns);
+    Value panel = arith::DivUIOp::create(b, position[0], width);
+    Value column = arith::RemUIOp::create(b, position[0], width);
+    return llvm::SmallVector<Value>{panel, position[1], column};
+  };
+  lowering.bind(op, gather(lowering, weight, {columns, lowering.dim(weight, 1)},
+                           indices, /*axis=*/0, Lowering::convert(op.getType()),
+                           inPanel));
   return success();
 }
 
@@ -337,6 +366,7 @@ static LogicalResult lowerNonZero(nju::NonZeroOp op, Lowering &lowering) {
 
 void nju::lowering::populateIndexing(Table &table) {
   table.add<CumSumOp>(lowerCumSum);
+  table.add<EmbeddingOp>(lowerEmbedding);
   table.add<GatherElementsOp>(lowerGatherElements);
   table.add<GatherNDOp>(lowerGatherND);
   table.add<GatherOp>(lowerGather);

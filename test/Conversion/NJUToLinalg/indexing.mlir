@@ -27,6 +27,22 @@ func.func @rows_of_a_weight_are_converted(%i: tensor<?xi64>) -> tensor<?x3xf32> 
 
 // -----
 
+// Row i is column i % 32 of panel i / 32; an index is checked and clamped by the
+// number of columns, not by what the panels have room for.
+// CHECK-LABEL: @rows_of_panels
+// CHECK: exec.check {{.*}}"{{.*}}index {0} is out of range for a size of {1}"(%{{.*}}, %c40)
+// CHECK: %[[INDEX:.*]] = arith.maxsi
+// CHECK: %[[K:.*]] = linalg.index 1
+// CHECK: %[[PANEL:.*]] = arith.divui %[[INDEX]], %c32
+// CHECK: %[[COLUMN:.*]] = arith.remui %[[INDEX]], %c32
+// CHECK: tensor.extract %arg0[%[[PANEL]], %[[K]], %[[COLUMN]]] : tensor<2x3x32xf32>
+func.func @rows_of_panels(%w: tensor<2x3x32xf32>, %i: tensor<?xi64>) -> tensor<?x3xf32> {
+  %y = nju.embedding %w, %i {columns = 40 : i64} : (tensor<2x3x32xf32>, tensor<?xi64>) -> tensor<?x3xf32>
+  return %y : tensor<?x3xf32>
+}
+
+// -----
+
 // CHECK-LABEL: @scatter_goes_in_order
 // CHECK: scf.for
 // CHECK: tensor.insert

@@ -135,6 +135,30 @@ static EvalResult evaluate(const Evaluation &e, GatherOp op) {
   return result;
 }
 
+static EvalResult evaluate(const Evaluation &e, EmbeddingOp op) {
+  const HostTensor &weight = e.operands[0], &indices = e.operands[1];
+  int64_t columns = op.getColumns(), size = weight.getElementSize();
+  if (weight.getRank() != 3 || columns > weight.getDim(0) * weight.getDim(2))
+    return e.fail("cannot look up " + llvm::Twine(columns) + " columns of " +
+                  toString(weight));
+  int64_t depth = weight.getDim(1), width = weight.getDim(2);
+  Shape shape(indices.getShape());
+  shape.push_back(depth);
+  EvalResult result = e.allocate(weight.getElementType(), shape);
+  if (failed(result))
+    return result;
+  char *to = result->mutableBytes();
+  for (int64_t index : indices.getInts()) {
+    std::optional<int64_t> column = resolveIndex(index, columns);
+    if (!column)
+      return badIndex(e, index, columns);
+    int64_t first = *column / width * depth * width + *column % width;
+    copyStrided(size, {depth}, weight.bytes() + first * size, {width}, to, {1});
+    to += depth * size;
+  }
+  return result;
+}
+
 static EvalResult evaluate(const Evaluation &e, GatherElementsOp op) {
   const HostTensor &input = e.operands[0], &indices = e.operands[1];
   int64_t axis = op.getAxis(), rank = input.getRank();
@@ -259,7 +283,8 @@ static EvalResult evaluate(const Evaluation &e, ScatterNDOp) {
 std::optional<EvalResult> nju::detail::evaluateIndexing(const Evaluation &e) {
   using Result = std::optional<EvalResult>;
   return llvm::TypeSwitch<Operation *, Result>(e.op)
-      .Case<ConcatOp, GatherElementsOp, GatherNDOp, GatherOp, ScatterNDOp,
-            SliceOp>([&](auto op) -> Result { return evaluate(e, op); })
+      .Case<ConcatOp, EmbeddingOp, GatherElementsOp, GatherNDOp, GatherOp,
+            ScatterNDOp, SliceOp>(
+          [&](auto op) -> Result { return evaluate(e, op); })
       .Default([](Operation *) { return Result(); });
 }

@@ -213,6 +213,12 @@ static InferResult inferOp(ShapeInference &shapes, GatherOp op) {
                   gatherContent(shapes, op, dims)};
 }
 
+static InferResult inferOp(ShapeInference &shapes, EmbeddingOp op) {
+  Dims dims = dimsOf(shapes, op.getIndices());
+  dims.push_back(dimsOf(shapes, op.getWeight())[1]);
+  return Inferred{dims, elementTypeOf(op.getWeight()), std::nullopt};
+}
+
 static InferResult inferOp(ShapeInference &shapes, GatherElementsOp op) {
   Dims from = dimsOf(shapes, op.getInput()),
        dims = dimsOf(shapes, op.getIndices());
@@ -282,7 +288,8 @@ std::optional<InferResult> nju::detail::inferIndexing(ShapeInference &shapes,
                                                       Operation *op) {
   using Result = std::optional<InferResult>;
   return llvm::TypeSwitch<Operation *, Result>(op)
-      .Case<ConcatOp, GatherElementsOp, GatherNDOp, GatherOp, ScatterNDOp,
-            SliceOp>([&](auto op) -> Result { return inferOp(shapes, op); })
+      .Case<ConcatOp, EmbeddingOp, GatherElementsOp, GatherNDOp, GatherOp,
+            ScatterNDOp, SliceOp>(
+          [&](auto op) -> Result { return inferOp(shapes, op); })
       .Default([](Operation *) { return Result(); });
 }

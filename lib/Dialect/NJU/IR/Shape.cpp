@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "nju/Dialect/NJU/IR/NJU.h"
+#include "Panels.h"
 
 using namespace mlir;
 
@@ -36,4 +36,8 @@ OpFoldResult nju::TransposeOp::fold(FoldAdaptor) {
       return {};
   return getInput().getType() == getType() ? OpFoldResult(getInput())
                                            : OpFoldResult();
+}
+
+LogicalResult nju::EmbeddingOp::verify() {
+  return verifyPanels(*this, getWeight().getType(), getColumns());
 }

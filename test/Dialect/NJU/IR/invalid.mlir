@@ -41,8 +41,32 @@ func.func @linear_depth(%x: tensor<1x?x7xf32>, %w: tensor<1x8x32xf32>) {
 // -----
 
 func.func @linear_columns(%x: tensor<1x?x8xf32>, %w: tensor<2x8x32xf32>) {
-  // expected-error @+1 {{expected between 33 and 64 columns}}
+  // expected-error @+1 {{has 32 columns of weight 'tensor<2x8x32xf32>', expected between 33 and 64}}
   %0 = nju.linear %x, %w : (tensor<1x?x8xf32>, tensor<2x8x32xf32>) -> tensor<1x?x32xf32>
+  return
+}
+
+// -----
+
+func.func @linear_unknown_columns(%x: tensor<1x?x8xf32>, %w: tensor<2x8x32xf32>) {
+  // expected-error @+1 {{has an unknown number of columns of weight}}
+  %0 = nju.linear %x, %w : (tensor<1x?x8xf32>, tensor<2x8x32xf32>) -> tensor<1x?x?xf32>
+  return
+}
+
+// -----
+
+func.func @embedding_weight(%w: tensor<16x8xf32>, %i: tensor<?xi64>) {
+  // expected-error @+1 {{has weight 'tensor<16x8xf32>', expected [panels, K, 32]}}
+  %0 = nju.embedding %w, %i {columns = 16 : i64} : (tensor<16x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @embedding_columns(%w: tensor<2x8x32xf32>, %i: tensor<?xi64>) {
+  // expected-error @+1 {{has 65 columns of weight 'tensor<2x8x32xf32>', expected between 33 and 64}}
+  %0 = nju.embedding %w, %i {columns = 65 : i64} : (tensor<2x8x32xf32>, tensor<?xi64>) -> tensor<?x8xf32>
   return
 }
 

@@ -151,6 +151,27 @@ TEST(Evaluator, LooksUp) {
             "2x2: 0 8 7 0");
 }
 
+TEST(Evaluator, LooksUpColumnsOfPanels) {
+  // Element (panel, k, i) is 64 panel + 32 k + i.
+  auto lookUp = [](llvm::StringRef index) {
+    return evaluate("tensor<1x2xf32>", R"(
+    %0 = nju.constant dense<0> : tensor<i64>
+    %1 = nju.constant dense<1> : tensor<i64>
+    %n = nju.constant dense<128> : tensor<i64>
+    %r = nju.range %0, %n, %1 : (tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<128xi64>
+    %f = nju.cast %r : (tensor<128xi64>) -> tensor<128xf32>
+    %s = nju.constant dense<[2, 2, 32]> : tensor<3xi64>
+    %w = nju.reshape %f, %s : (tensor<128xf32>, tensor<3xi64>) -> tensor<2x2x32xf32>
+    %i = nju.constant dense<)" + index.str() +
+                                           R"(> : tensor<1xi64>
+    %y = nju.embedding %w, %i {columns = 40 : i64} : (tensor<2x2x32xf32>, tensor<1xi64>) -> tensor<1x2xf32>)");
+  };
+  EXPECT_EQ(lookUp("31"), "1x2: 31 63");
+  EXPECT_EQ(lookUp("32"), "1x2: 64 96");
+  EXPECT_EQ(lookUp("-1"), "1x2: 71 103");
+  EXPECT_EQ(lookUp("40"), "index 40 is out of range of a dimension of 40");
+}
+
 TEST(Evaluator, MakesTriangles) {
   EXPECT_EQ(evaluate("tensor<2x3xi64>", R"(
     %x = nju.constant dense<1> : tensor<2x3xi64>

@@ -163,6 +163,26 @@ def NJU_GatherOp : NJU_PureOp<"gather"> {
                        RankedTensorOf<[I32, I64]>:$indices, I64Attr:$axis);
 }
 
+def NJU_EmbeddingOp : NJU_PureOp<"embedding"> {
+  let summary = "Looks up columns of a packed weight matrix";
+  let description = [{
+    `y[i..., k] = w[k, ids[i...]]`, where `weight` is a `nju.param` of `[K, N]`
+    packed as for `nju.linear`, and `columns` is N: a model whose output head is
+    its embedding stores the matrix once. It is what `nju.gather` along
+    dimension 0 of the transposed matrix gives: negative indices count from the
+    end, and what fills up the last panel is never looked up.
+
+    Example:
+
+    ```mlir
+    %x = nju.embedding %w, %ids {columns = 100 : i64} : (tensor<4x64x32xf16>, tensor<1x?xi64>) -> tensor<1x?x64xf16>
+    ```
+  }];
+  let arguments = (ins RankedTensorOf<[F32, F16, BF16]>:$weight,
+                       RankedTensorOf<[I32, I64]>:$indices, I64Attr:$columns);
+  let hasVerifier = 1;
+}
+
 def NJU_GatherElementsOp : NJU_PureOp<"gather_elements"> {
   let summary = "Looks up single elements along a dimension";
   let description = [{
