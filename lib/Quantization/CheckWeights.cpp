@@ -10,15 +10,19 @@
 
 #include "llvm/ADT/Twine.h"
 #include <cmath>
+#include <cstring>
 
 using llvm::Twine;
 
 int64_t nju::lcq::findNotFinite(llvm::ArrayRef<float> values) {
-  // A product with zero is zero for what is finite; this loop has no branch.
-  float sum = 0;
-  for (float value : values)
-    sum += value * 0;
-  if (sum == 0)
+  // Without a branch, so that this becomes vector code.
+  bool found = false;
+  for (float value : values) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    found |= (bits & 0x7f800000) == 0x7f800000;
+  }
+  if (!found)
     return -1;
   for (size_t i = 0; i < values.size(); ++i)
     if (!std::isfinite(values[i]))
