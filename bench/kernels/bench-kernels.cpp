@@ -180,8 +180,6 @@ static void attention(AttentionShape shape, CacheType type, int64_t length,
 #pragma omp parallel
     for (int64_t layer = 0; layer < layers; ++layer) {
       int64_t worker = omp_get_thread_num(), workers = omp_get_num_threads();
-#pragma omp single
-      std::memset(counters, 0, scratch.counters * sizeof(*counters));
       void *data = cache + layer * layerBytes;
       kernel(worker, workers, 0, 1, cacheTokens, 0.125f,
              NJU_ARG3(q, tokens, heads, headDim), NJU_ARG1(positions, tokens),

@@ -22,7 +22,7 @@ MODELS = ["examples/tiny-stories/model.onnx",
           "test/fixtures/gpt2-torchscript-opset17-past-f16.onnx",
           "test/fixtures/llama-gqa-torchscript-opset17-past-bf16.onnx"]
 INT32_P = ctypes.POINTER(ctypes.c_int32)
-os.environ["NJU_CORES"] = "3"  # three threads, wherever the test runs
+os.environ["NJU_CORES"] = "5"  # five threads, wherever the test runs
 
 
 class Options(ctypes.Structure):
@@ -54,9 +54,9 @@ class Runtime:
         self.check(self.api.nju_model_load(str(path).encode(), None, ctypes.byref(model)))
         return model
 
-    def session(self, model, threads, sequences=8):
+    def session(self, model, threads, sequences=8, tokens=64):
         session = ctypes.c_void_p()
-        options = Options(max_tokens=64, max_sequences=sequences, num_threads=threads)
+        options = Options(max_tokens=tokens, max_sequences=sequences, num_threads=threads)
         self.check(self.api.nju_session_create(model, ctypes.byref(options), ctypes.byref(session)))
         return session
 
@@ -77,9 +77,9 @@ class RaggedBatch(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
 
-    def compile(self, model, *options):
+    def compile(self, model, *options, tokens=64):
         stem = pathlib.Path(self.folder.name) / "model"
-        subprocess.run([BIN / "nju-compile", ROOT / model, "-o", stem, "--quiet", "--max-tokens=64",
+        subprocess.run([BIN / "nju-compile", ROOT / model, "-o", stem, "--quiet", f"--max-tokens={tokens}",
                         "--max-batch-tokens=24", f"--target={TARGET}", *options], check=True, capture_output=True)
         handle = self.runtime.load(stem.with_suffix(".so"))
         return handle, int(self.runtime.api.nju_model_vocabulary(handle))
@@ -130,6 +130,27 @@ class RaggedBatch(unittest.TestCase):
                         self.assertTrue(np.isfinite(e).all())
                         np.testing.assert_array_equal(a.view(np.uint32), e.view(np.uint32))
                 self.runtime.api.nju_model_release(model)
+
+    def test_threads_share_long_sequences(self):
+        # Keys of several chunks of 128, which threads share where tokens are few.
+        rng = np.random.default_rng(9)
+        model, vocabulary = self.compile(MODELS[0], tokens=512)
+        prompts = [rng.integers(3, 90, n) for n in (400, 131)]
+        batches = [(part, np.full(len(part), owner)) for owner, tokens in enumerate(prompts)
+                   for part in np.array_split(tokens, 17)]
+        batches += [(rng.integers(3, 90, 2), np.arange(2)) for _ in range(12)]
+
+        def run(threads):
+            session = self.runtime.session(model, threads, 2, 512)
+            logits = [self.runtime.step(session, vocabulary, *batch) for batch in batches]
+            self.runtime.api.nju_session_release(session)
+            return np.concatenate(logits)
+
+        expected = run(1)
+        self.assertTrue(np.isfinite(expected).all())
+        for threads in (2, 3, 4, 5):
+            np.testing.assert_array_equal(run(threads).view(np.uint32), expected.view(np.uint32))
+        self.runtime.api.nju_model_release(model)
 
     def test_fork_and_trim(self):
         for kv in ("f32", "f16"):

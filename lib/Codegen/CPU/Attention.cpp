@@ -579,7 +579,8 @@ void AttentionEmitter::emitResults(const Unit &unit) {
 }
 
 /// `count` chunks of a unit that others have a part of are in memory. The
-/// worker after which none is missing combines them.
+/// worker after which none is missing combines them, and leaves the counter as
+/// the next launch needs it.
 void AttentionEmitter::emitArrival(const Unit &unit, Value count) {
   auto toI32 = [&](Value value) -> Value {
     return arith::IndexCastOp::create(k.b, k.loc, k.b.getI32Type(), value);
@@ -592,6 +593,7 @@ void AttentionEmitter::emitArrival(const Unit &unit, Value count) {
                                   toI32(count), counters, ValueRange{counter});
   Value now = k.add(before, toI32(count));
   k.ifThen(k.equal(now, toI32(unit.run.chunks)), [&] {
+    k.store(toI32(k.index(0)), counters, {counter});
     clearStates(unit);
     k.loop(k.index(0), unit.run.chunks, [&](Value number) {
       Value chunk = k.mul(k.add(unit.run.firstChunk, number), kChunk);

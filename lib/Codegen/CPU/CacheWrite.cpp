@@ -42,10 +42,10 @@ func::FuncOp KernelLibrary::cacheWrite(int64_t kvHeads, int64_t headDim,
   Builder types(module.getContext());
   Type index = types.getIndexType(), i32 = types.getI32Type();
   Type rows = tokensMemRef({kvHeads, headDim}, types.getF32Type());
-  func::FuncOp function = create(
-      name, {index, index, index, index, index, rows, rows,
-             tokensMemRef({}, i32), tokensMemRef({}, i32),
-             tokensMemRef({}, types.getI8Type()), tokensMemRef({}, i32)});
+  func::FuncOp function =
+      create(name, {index, index, index, index, index, rows, rows,
+                    tokensMemRef({}, i32), tokensMemRef({}, i32),
+                    tokensMemRef({}, types.getI8Type())});
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
   auto argument = [&](int64_t i) { return function.getArgument(i); };
@@ -54,12 +54,7 @@ func::FuncOp KernelLibrary::cacheWrite(int64_t kvHeads, int64_t headDim,
                            argument(4), kvHeads, headDim, element);
   for (unsigned rows : {5, 6, 7, 8})
     function.setArgAttr(rows, exec::kRowsAttr, types.getI64IntegerAttr(0));
-  Value key = argument(5), value = argument(6), counters = argument(10);
-  k.ifThen(k.equal(argument(0), 0), [&] {
-    Value none = arith::ConstantIntOp::create(k.b, k.loc, i32, 0);
-    k.loop(k.index(0), k.dim(counters, 0),
-           [&](Value i) { k.store(none, counters, {i}); });
-  });
+  Value key = argument(5), value = argument(6);
   auto [begin, end] = k.share(k.dim(key, 0), argument(0), argument(1));
   k.loop(k.mul(begin, kvHeads), k.mul(end, kvHeads), [&](Value item) {
     Value token = k.div(item, kvHeads), head = k.rem(item, kvHeads);

@@ -222,6 +222,7 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
     return failure();
   Value arrivals =
       sharedBuffer(MemRefType::get({scratch->counters}, b.getI32Type()));
+  arrivals.getDefiningOp()->setAttr(kZeroAttr, b.getUnitAttr());
   Value partials = sharedBuffer(
       MemRefType::get({scratch->records, scratch->recordSize}, b.getF32Type()));
   Value cache = function.getArgument(kCache);
@@ -238,7 +239,7 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
   launch(
       b,
       library.cacheWrite(options.kvHeads, options.headDim, options.cacheType),
-      scalars, {key, value, positions, sequences}, {cache, arrivals});
+      scalars, {key, value, positions, sequences}, {cache});
   scalars.push_back(arith::ConstantOp::create(
       b, b.getF32FloatAttr(op.getScale().convertToDouble())));
   Value query = flatten(b, contiguous(b, op.getQuery()), 2);

@@ -8,7 +8,7 @@
 // RUN: nju-opt %s --nju-emit-kernels="kernels=cached_attention:32x4x64 target=x86-64-v3" --nju-lower-to-llvm | mlir-translate --mlir-to-llvmir | llc -O3 -mcpu=x86-64-v3 | python3 %S/Inputs/inner-loops.py | FileCheck %s --check-prefix=LOOPS256
 
 // CHECK-LABEL: func.func @nju_cache_write_4x64(
-// CHECK-SAME: index, {{.*}}index, {{.*}}index, {{.*}}index, {{.*}}index, {{.*}}memref<?x4x64xf32>, {{.*}}memref<?x4x64xf32>, {{.*}}memref<?xi32>, {{.*}}memref<?xi32>, {{.*}}memref<?xi8>, {{.*}}memref<?xi32>)
+// CHECK-SAME: index, {{.*}}index, {{.*}}index, {{.*}}index, {{.*}}index, {{.*}}memref<?x4x64xf32>, {{.*}}memref<?x4x64xf32>, {{.*}}memref<?xi32>, {{.*}}memref<?xi32>, {{.*}}memref<?xi8>)
 
 // CHECK-LABEL: func.func @nju_cached_attention_32x4x64(
 // CHECK-SAME: index, {{.*}}index, {{.*}}index, {{.*}}index, {{.*}}index, {{.*}}f32, {{.*}}memref<?x32x64xf32>, {{.*}}memref<?xi32>, {{.*}}memref<?xi32>, {{.*}}memref<?xi8>, {{.*}}memref<?x32x64xf32>, {{.*}}memref<?x96xf32>, {{.*}}memref<?xi32>)

@@ -90,6 +90,33 @@ func.func @rows_are_packed_again_after_a_write(%x: memref<?x64xf32>, %w: memref<
 
 // -----
 
+// The layers share what attention needs besides: parts of results, and counters
+// that are zero between launches.
+// CHECK-LABEL: func.func @step
+// CHECK: %[[PARTS:.*]] = memref.alloc() : memref<64x96xf32>
+// CHECK: %[[COUNTERS:.*]] = memref.alloc() {exec.zero} : memref<16xi32>
+// CHECK: exec.launch @nju_cache_write_2x64 {{.*}} outs(%arg8 : memref<?xi8>)
+// CHECK: memref.cast %[[PARTS]]
+// CHECK: %[[SAME:.*]] = memref.cast %[[COUNTERS]]
+// CHECK: exec.launch @nju_cached_attention_8x2x64 {{.*}}, %[[SAME]] :
+// CHECK: exec.launch @nju_cache_write_2x64
+// CHECK: memref.cast %[[PARTS]]
+// CHECK: %[[SAME:.*]] = memref.cast %[[COUNTERS]]
+// CHECK: exec.launch @nju_cached_attention_8x2x64 {{.*}}, %[[SAME]] :
+module attributes {nju.lm = {max_tokens = 64 : i64, max_batch_tokens = 32 : i64, cache = [{heads = 2 : i64, head_dim = 64 : i64, type = "f32"}, {heads = 2 : i64, head_dim = 64 : i64, type = "f32"}]}} {
+  func.func @step(%worker: index, %workers: index, %t: memref<?xi32>, %p: memref<?xi32>, %s: memref<?xi32>, %r: memref<?xi32>, %logits: memref<?xf32>, %weights: memref<?xi8>, %cache: memref<?xi8>, %arena: memref<?xi8>, %ms: index, %ct: index) {
+    %c0 = arith.constant 0 : index
+    %n = memref.dim %t, %c0 : memref<?xi32>
+    %q = memref.alloc(%n) : memref<1x?x8x64xf32>
+    %k = memref.alloc(%n) : memref<1x?x2x64xf32>
+    exec.cached_attention ins(%q, %k, %k, %p, %s : memref<1x?x8x64xf32>, memref<1x?x2x64xf32>, memref<1x?x2x64xf32>, memref<?xi32>, memref<?xi32>) outs(%q : memref<1x?x8x64xf32>) {layer = 0 : i64, scale = 0.125 : f64}
+    exec.cached_attention ins(%q, %k, %k, %p, %s : memref<1x?x8x64xf32>, memref<1x?x2x64xf32>, memref<1x?x2x64xf32>, memref<?xi32>, memref<?xi32>) outs(%q : memref<1x?x8x64xf32>) {layer = 1 : i64, scale = 0.125 : f64}
+    return
+  }
+}
+
+// -----
+
 func.func @cache_is_not_described(%q: memref<1x?x8x64xf32>, %k: memref<1x?x2x64xf32>, %p: memref<?xi32>) {
   // expected-error @below {{is for layer 0, expected the module's nju.lm to describe its cache}}
   exec.cached_attention ins(%q, %k, %k, %p, %p : memref<1x?x8x64xf32>, memref<1x?x2x64xf32>, memref<1x?x2x64xf32>, memref<?xi32>, memref<?xi32>) outs(%q : memref<1x?x8x64xf32>) {layer = 0 : i64, scale = 0.125 : f64}

@@ -24,7 +24,7 @@ namespace {
 using CacheWrite = void(int64_t, int64_t, int64_t, int64_t, int64_t,
                         NJU_MEMREF3(float), NJU_MEMREF3(float),
                         NJU_MEMREF1(int32_t), NJU_MEMREF1(int32_t),
-                        NJU_MEMREF1(uint8_t), NJU_MEMREF1(int32_t));
+                        NJU_MEMREF1(uint8_t));
 using Attention = void(int64_t, int64_t, int64_t, int64_t, int64_t, float,
                        NJU_MEMREF3(float), NJU_MEMREF1(int32_t),
                        NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
@@ -118,7 +118,7 @@ public:
         0xff);
     partials.resize(scratch.records * scratch.recordSize,
                     std::numeric_limits<float>::quiet_NaN());
-    counters.resize(scratch.counters, -1);
+    counters.resize(scratch.counters, 0);
   }
 
   /// Writes the keys and values of a batch.
@@ -134,8 +134,7 @@ public:
           NJU_ARG3(k.data(), count, options.kvHeads, options.headDim),
           NJU_ARG3(v.data(), count, options.kvHeads, options.headDim),
           NJU_ARG1(positions.data(), count), NJU_ARG1(sequences.data(), count),
-          NJU_ARG1(cache.data(), int64_t(cache.size())),
-          NJU_ARG1(counters.data(), scratch.counters));
+          NJU_ARG1(cache.data(), int64_t(cache.size())));
   }
 
   /// Runs a batch, workers at the same time, and returns [tokens, heads,
@@ -165,6 +164,8 @@ public:
     work(0);
     for (std::thread &thread : others)
       thread.join();
+    EXPECT_TRUE(llvm::all_of(counters, [](int32_t n) { return n == 0; }))
+        << "a counter is not ready for the next launch";
     return y;
   }
 

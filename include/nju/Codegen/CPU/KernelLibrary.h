@@ -108,11 +108,10 @@ public:
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
   /// index,
   ///  k: memref<?xGxDxf32>, v: memref<?xGxDxf32>, positions: memref<?xi32>,
-  ///  sequences: memref<?xi32>, cache: memref<?xi8>, counters: memref<?xi32>):
+  ///  sequences: memref<?xi32>, cache: memref<?xi8>):
   /// writes keys and values of T tokens into the cache of a layer, laid out as
   /// nju_abi_step_args says. `before` are the bytes that a token takes in the
-  /// layers before this one. In f16, what is beyond +-65504 becomes that. Sets
-  /// the counters of `cachedAttention` to 0.
+  /// layers before this one. In f16, what is beyond +-65504 becomes that.
   mlir::func::FuncOp cacheWrite(int64_t kvHeads, int64_t headDim,
                                 CacheType cacheType);
 
@@ -125,7 +124,8 @@ public:
   /// begin) to its own; see nju.cached_attention. Runs after `cacheWrite`.
   /// `partials` and `counters` have the sizes of `attentionScratch`; the former
   /// is where workers that share a token leave parts for the last of them, the
-  /// latter tell who that is. With fewer partials fewer tokens are shared.
+  /// latter tell who that is: they are 0 before the launch and 0 after it. With
+  /// fewer partials fewer tokens are shared.
   /// Method: online softmax over chunks of positions, chunks of a token by
   /// several workers; Milakov and Gimelshein, "Online normalizer calculation
   /// for softmax", algorithm 3 and section 3.1.
