@@ -30,7 +30,7 @@ void assignTile(const Tile &tile, const TileParameters &parameters,
   alignas(64) float codewords[16 * kLanes], errors[kLanes];
   std::vector<uint8_t> codes(matrix.group * kLanes);
   for (int64_t g = 0; g < matrix.getGroups(); ++g) {
-    parameters.getCodewords(tile, matrix, g, codewords);
+    getCodewords(parameters.groups[g], matrix, codewords, kLanes);
     GroupBatch batch = getBatch(tile, matrix, g, nullptr);
     assignCodes(batch, codewords, codes.data(), errors);
     for (int64_t r = 0; r < tile.getRows(); ++r) {
@@ -53,6 +53,18 @@ void assignTile(const Tile &tile, const TileParameters &parameters,
   }
 }
 
+void quantizeTile(const Tile &tile, const FitPlan &plan,
+                  QuantizedMatrix &matrix, RowErrors &rowErrors) {
+  TileParameters parameters;
+  parameters.groups.resize(matrix.getGroups());
+  alignas(64) float errors[kLanes];
+  for (int64_t g = 0; g < matrix.getGroups(); ++g)
+    fitGroups(getBatch(tile, matrix, g, nullptr), plan, parameters.groups[g],
+              errors, nullptr);
+  parameters.round(tile, matrix);
+  assignTile(tile, parameters, matrix, rowErrors);
+}
+
 } // namespace
 
 llvm::Expected<QuantizedMatrix>
@@ -71,16 +83,11 @@ nju::lcq::quantizeDataFree(const WeightRows &weights, const LCQOptions &options,
   RowErrors rowErrors(matrix.rows);
   // The further ranks begin at zero and need more rounds.
   FitPlan plan{true, options.rank == 1 ? 2 : 4, true};
-  llvm::Error failed = forEachTile(weights, [&](Tile &tile) {
-    TileParameters parameters;
-    parameters.groups.resize(matrix.getGroups());
-    alignas(64) float errors[kLanes];
-    for (int64_t g = 0; g < matrix.getGroups(); ++g)
-      fitGroups(getBatch(tile, matrix, g, nullptr), plan, parameters.groups[g],
-                errors, nullptr);
-    parameters.round(tile, matrix);
-    assignTile(tile, parameters, matrix, rowErrors);
-  });
+  llvm::Error failed =
+      forEachTiles(weights, [&](llvm::MutableArrayRef<Tile> tiles) {
+        for (Tile &tile : tiles)
+          quantizeTile(tile, plan, matrix, rowErrors);
+      });
   if (failed)
     return std::move(failed);
   matrix.scales.seal();

@@ -47,7 +47,7 @@ public:
   NJU_INLINE explicit Fitter(const GroupBatch &batch)
       : batch(batch), rank(batch.rank), parameters(rank + batch.hasOffset) {
     for (int64_t j = 0; j < batch.columns; ++j) {
-      Lanes w = load(batch.weights + j * kLanes);
+      Lanes w = load(batch.weights + j * batch.stride);
       float d = batch.importance ? batch.importance[j] : 1;
       total += d;
       sum += d * w;
@@ -63,7 +63,7 @@ public:
       offset = -sum / (total > 0 ? total : splat(1));
     Lanes low{}, high{};
     for (int64_t j = 0; j < batch.columns; ++j) {
-      Lanes w = load(batch.weights + j * kLanes) + offset;
+      Lanes w = load(batch.weights + j * batch.stride) + offset;
       low = w < low ? w : low;
       high = w > high ? w : high;
     }
@@ -208,7 +208,7 @@ private:
                     sizeof(Part));
       for (int64_t j = 0; j < batch.columns; ++j) {
         Part w;
-        std::memcpy(&w, batch.weights + j * kLanes + lane, sizeof(Part));
+        std::memcpy(&w, batch.weights + j * batch.stride + lane, sizeof(Part));
         Part d = Part{} + (batch.importance ? batch.importance[j] : 1.f);
         Part product = batch.importance ? d * w : w;
         for (int i = 0; i < Block; ++i) {
@@ -356,7 +356,7 @@ NJU_INLINE void assignBatch(const GroupBatch &batch, const float *codewords,
                             uint8_t *codes, float *errors) {
   Lanes error{};
   for (int64_t j = 0; j < batch.columns; ++j) {
-    Lanes w = load(batch.weights + j * kLanes);
+    Lanes w = load(batch.weights + j * batch.stride);
     Lanes best = load(codewords) - w;
     best = best < 0 ? -best : best;
     Mask code{};

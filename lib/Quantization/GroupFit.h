@@ -24,7 +24,8 @@ struct GroupBatch {
   /// [rank, levels]. Of rank 1 in ascending order.
   const float *basis = nullptr;
   int64_t columns = 0;
-  const float *weights = nullptr; ///< [columns, 16]
+  const float *weights = nullptr; ///< [columns, 16], `stride` floats apart
+  int64_t stride = kLanes;
   /// How much the square of a column's error counts [columns]; null: all alike.
   const float *importance = nullptr;
 };

@@ -25,12 +25,6 @@ static Error makeError(const Twine &message) {
 LCQOptions LCQOptions::getDefault(unsigned bits) {
   LCQOptions options;
   options.bits = bits;
-  // With 4 codewords a second rank gives more than half the group; they cost
-  // the same.
-  if (bits == 2) {
-    options.group = 64;
-    options.rank = 2;
-  }
   return options;
 }
 

@@ -9,6 +9,7 @@
 #include "Tile.h"
 
 #include "CheckWeights.h"
+#include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/Parallel.h"
 #include <algorithm>
 #include <cmath>
@@ -19,7 +20,7 @@ using llvm::ArrayRef;
 
 /// Rows that are read together: 64 side by side 16-bit weights of a matrix that
 /// is stored by columns are two cache lines.
-constexpr int64_t kRowsOfTask = 64;
+constexpr int64_t kRowsOfTask = kTilesOfTask * kLanes;
 
 Tile::Tile(int64_t firstRow, int64_t rows, int64_t columns,
            ArrayRef<float> values)
@@ -55,7 +56,7 @@ void TileParameters::round(const Tile &tile, QuantizedMatrix &matrix) {
       values[g] = member(groups[g])[row] * tile.getUnit(row);
     to.storeRow(plane, tile.getFirstRow() + row, values);
     for (size_t g = 0; g < groups.size(); ++g)
-      member(groups[g])[row] = values[g];
+      member(groups[g])[row] = values[g] / tile.getUnit(row);
   };
   for (int64_t row = 0; row < tile.getRows(); ++row) {
     for (unsigned k = 0; k < matrix.basis.rank; ++k)
@@ -67,10 +68,9 @@ void TileParameters::round(const Tile &tile, QuantizedMatrix &matrix) {
   }
 }
 
-void TileParameters::getCodewords(const Tile &tile,
-                                  const QuantizedMatrix &matrix, int64_t g,
-                                  float *codewords) const {
-  const GroupParameters &group = groups[g];
+void nju::lcq::getCodewords(const GroupParameters &group,
+                            const QuantizedMatrix &matrix, float *codewords,
+                            int64_t stride) {
   bool hasOffset = matrix.offsetKind != OffsetKind::None;
   for (unsigned l = 0; l < matrix.getLevels(); ++l)
     for (int64_t r = 0; r < kLanes; ++r) {
@@ -81,7 +81,7 @@ void TileParameters::getCodewords(const Tile &tile,
       }
       if (hasOffset)
         codeword -= group.offset[r];
-      codewords[l * kLanes + r] = codeword / tile.getUnit(r);
+      codewords[l * stride + r] = codeword;
     }
 }
 
@@ -111,9 +111,11 @@ llvm::Expected<Tile> nju::lcq::readTile(const WeightRows &weights,
   return Tile(firstRow, rows, columns, values);
 }
 
+using TileBody = llvm::function_ref<void(llvm::MutableArrayRef<Tile>)>;
+
 /// Reads the rows of a task and calls `body` with their tiles.
 static llvm::Error runTask(const WeightRows &weights, int64_t begin,
-                           llvm::function_ref<void(Tile &)> body) {
+                           TileBody body) {
   int64_t end = std::min(weights.getRows(), begin + kRowsOfTask);
   int64_t columns = weights.getColumns();
   std::vector<float> values((end - begin) * columns);
@@ -131,8 +133,7 @@ static llvm::Error runTask(const WeightRows &weights, int64_t begin,
   return llvm::Error::success();
 }
 
-llvm::Error nju::lcq::forEachTile(const WeightRows &weights,
-                                  llvm::function_ref<void(Tile &)> body) {
+llvm::Error nju::lcq::forEachTiles(const WeightRows &weights, TileBody body) {
   int64_t tasks = (weights.getRows() + kRowsOfTask - 1) / kRowsOfTask;
   std::vector<std::string> errors(tasks);
   llvm::parallelFor(0, tasks, [&](size_t task) {

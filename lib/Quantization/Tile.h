@@ -39,28 +39,31 @@ private:
   float units[kLanes], inverses[kLanes];
 };
 
-/// Scales and offsets of all groups of a tile; values of the tile's rows as
-/// they are stored there.
+/// Scales and offsets of all groups of a tile, for weights as the tile has
+/// them.
 struct TileParameters {
   std::vector<GroupParameters> groups;
 
-  /// Rounds to what `matrix` stores, and stores it.
+  /// Stores them in `matrix`, and replaces them by what it stores.
   void round(const Tile &tile, QuantizedMatrix &matrix);
-  /// The codewords [levels, 16] of a group, as `QuantizedMatrix::getCodewords`
-  /// gives them once the parameters are rounded.
-  void getCodewords(const Tile &tile, const QuantizedMatrix &matrix, int64_t g,
-                    float *codewords) const;
 };
+
+/// The codewords [levels, 16] of 16 groups, `stride` floats apart. They are
+/// those of `QuantizedMatrix::getCodewords`, but for the unit of the row.
+void getCodewords(const GroupParameters &group, const QuantizedMatrix &matrix,
+                  float *codewords, int64_t stride);
 
 /// The batch of the tile's groups `g`, with the basis of the matrix.
 GroupBatch getBatch(const Tile &tile, const QuantizedMatrix &matrix, int64_t g,
                     const float *importance);
 
-/// Calls `body` with the tiles of a matrix, a few rows of which are read at a
-/// time, on several threads. An error names the first weight that is not
-/// finite.
-llvm::Error forEachTile(const WeightRows &weights,
-                        llvm::function_ref<void(Tile &)> body);
+/// Calls `body` on several threads with all tiles of a matrix, up to
+/// `kTilesOfTask` neighbours at a time. An error names the first weight that is
+/// not finite.
+constexpr int64_t kTilesOfTask = 4;
+llvm::Error
+forEachTiles(const WeightRows &weights,
+             llvm::function_ref<void(llvm::MutableArrayRef<Tile>)> body);
 
 /// Reads the tile that begins with a row.
 llvm::Expected<Tile> readTile(const WeightRows &weights, int64_t firstRow);

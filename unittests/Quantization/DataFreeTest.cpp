@@ -159,8 +159,8 @@ TEST(DataFree, BeatsRoundToNearestOnTrainedWeights) {
 TEST(DataFree, TakesTheNearestCodesOfTheStoredCodebook) {
   constexpr int64_t kRows = 37, kColumns = 200;
   Floats weights = makeNormal(kRows * kColumns, 13);
-  for (const char *options :
-       {"lcq4", "lcq2", "lcq:bits=3,rank=3,offset,double-quant=16"}) {
+  for (const char *options : {"lcq4", "lcq:bits=2,group=64,rank=2",
+                              "lcq:bits=3,rank=3,offset,double-quant=16"}) {
     QuantizationError error;
     QuantizedMatrix matrix =
         quantize(weights, kRows, kColumns, options, &error);
@@ -184,10 +184,12 @@ TEST(DataFree, TakesTheNearestCodesOfTheStoredCodebook) {
 
 TEST(DataFree, DoesNotDependOnThreads) {
   Floats weights = makeNormal(200 * 512, 14);
-  QuantizedMatrix many = quantize(weights, 200, 512, "lcq2");
+  QuantizedMatrix many =
+      quantize(weights, 200, 512, "lcq:bits=2,group=64,rank=2");
   llvm::ThreadPoolStrategy strategy = llvm::parallel::strategy;
   llvm::parallel::strategy = llvm::hardware_concurrency(1);
-  QuantizedMatrix one = quantize(weights, 200, 512, "lcq2");
+  QuantizedMatrix one =
+      quantize(weights, 200, 512, "lcq:bits=2,group=64,rank=2");
   llvm::parallel::strategy = strategy;
   EXPECT_EQ(many.codes, one.codes);
   EXPECT_EQ(many.basis.values, one.basis.values);
@@ -244,8 +246,8 @@ TEST(DataFree, KeepsZerosExactly) {
     weights[3 * 128 + j] = 0;
   for (int64_t j = 0; j < 128; ++j)
     weights[7 * 128 + j] = 0;
-  for (const char *options :
-       {"lcq4", "lcq3", "lcq2", "lcq:bits=3,offset,double-quant=16"}) {
+  for (const char *options : {"lcq4", "lcq3", "lcq:bits=2,group=64,rank=2",
+                              "lcq:bits=3,offset,double-quant=16"}) {
     Floats result = quantize(weights, 20, 128, options).dequantize();
     for (int64_t j = 0; j < 128; ++j) {
       if (j < 64)
@@ -254,11 +256,13 @@ TEST(DataFree, KeepsZerosExactly) {
     }
   }
   Floats zeros(5 * 40);
-  EXPECT_EQ(quantize(zeros, 5, 40, "lcq2").dequantize(), zeros);
+  EXPECT_EQ(quantize(zeros, 5, 40, "lcq:bits=2,group=64,rank=2").dequantize(),
+            zeros);
 }
 
 TEST(DataFree, KeepsConstantRows) {
-  for (const char *options : {"lcq4", "lcq2", "lcq:bits=3,offset"}) {
+  for (const char *options :
+       {"lcq4", "lcq:bits=2,group=64,rank=2", "lcq:bits=3,offset"}) {
     Floats weights(6 * 64);
     for (int64_t i = 0; i < 6 * 64; ++i)
       weights[i] = (i / 64 - 2) * 0.37f;
@@ -268,8 +272,8 @@ TEST(DataFree, KeepsConstantRows) {
 
 TEST(DataFree, TakesMatricesOfOneRowOrColumn) {
   Floats weights = makeNormal(100, 18);
-  for (const char *options :
-       {"lcq4", "lcq3", "lcq2", "lcq:bits=2,rank=3,offset"}) {
+  for (const char *options : {"lcq4", "lcq3", "lcq:bits=2,group=64,rank=2",
+                              "lcq:bits=2,rank=3,offset"}) {
     EXPECT_LT(getErrorOf(weights, 1, 100, options), 0.5) << options;
     // Each row is one weight: a scale of its own.
     EXPECT_LT(getErrorOf(weights, 100, 1, options), 0.02) << options;
@@ -288,7 +292,8 @@ TEST(DataFree, TakesSubnormalWeights) {
   EXPECT_LT(error.getRelative(), 0.1);
   // Of f32, which may become zero.
   Floats tiny(64, 1e-40f);
-  for (const char *options : {"lcq4", "lcq2", "lcq:bits=3,double-quant=16"})
+  for (const char *options :
+       {"lcq4", "lcq:bits=2,group=64,rank=2", "lcq:bits=3,double-quant=16"})
     for (float w : quantize(tiny, 1, 64, options).dequantize())
       EXPECT_NEAR(w, 0, 0x1p-125) << options;
 }

@@ -32,7 +32,7 @@ std::string parseError(llvm::StringRef text) {
 TEST(LCQOptions, ReadsShortForms) {
   EXPECT_EQ(parseOK("lcq4").str(), "lcq:bits=4,group=32,rank=1,double-quant=8");
   EXPECT_EQ(parseOK("lcq3").str(), "lcq:bits=3,group=32,rank=1,double-quant=8");
-  EXPECT_EQ(parseOK("lcq2").str(), "lcq:bits=2,group=64,rank=2,double-quant=8");
+  EXPECT_EQ(parseOK("lcq2").str(), "lcq:bits=2,group=32,rank=1,double-quant=8");
 }
 
 TEST(LCQOptions, ReadsListsInAnyOrder) {
@@ -49,8 +49,8 @@ TEST(LCQOptions, ReadsListsInAnyOrder) {
 TEST(LCQOptions, FillsListsUpWithTheDefaultsOfTheirBits) {
   EXPECT_EQ(parseOK("lcq:group=64").str(),
             "lcq:bits=4,group=64,rank=1,double-quant=8");
-  EXPECT_EQ(parseOK("lcq:rank=1,bits=2").str(),
-            "lcq:bits=2,group=64,rank=1,double-quant=8");
+  EXPECT_EQ(parseOK("lcq:rank=2,bits=2").str(),
+            "lcq:bits=2,group=32,rank=2,double-quant=8");
 }
 
 TEST(LCQOptions, SaysWhatIsWrong) {

@@ -47,7 +47,8 @@ struct LCQOptions {
     return (columns + group - 1) / group;
   }
 
-  /// The default format of a width of 2 to 4 bits.
+  /// The default format of a width of 2 to 4 bits: that of the members above
+  /// (docs/rationale-quantization.md says why).
   static LCQOptions getDefault(unsigned bits);
 
   /// Reads `lcq4`, `lcq3`, `lcq2` (the default formats) or a list such as
