@@ -300,7 +300,7 @@ nju_status nju::resolveThreads(int64_t requested, int32_t &numThreads) {
     return fail(NJU_INVALID_ARGUMENT,
                 "number of threads is %" PRId64 ", expected 1 to %" PRId32
                 ", the processors that this process may use (its affinity and "
-                "control group count), or 0 for all of them",
+                "control group count; NJU_CORES overrides them)",
                 requested, cores);
   numThreads = requested ? requested : cores;
   return NJU_OK;

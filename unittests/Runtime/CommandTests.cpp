@@ -708,7 +708,10 @@ TEST_F(Command, Benchmarks) {
               "for 40");
   expectError({"bench", "fake.so", "--prefill", "0", "--decode", "0"},
               "nothing to measure");
-  expectError({"bench", "fake.so", "--threads", "0"}, "--threads");
+  for (const char *threads : {"0", "-1", "1025", "2.5", "all"})
+    expectError({"bench", "fake.so", "--threads", threads},
+                "--threads: '" + std::string(threads) +
+                    "' is not a whole number from 1 to 1024");
   expectError(
       {"bench", "fake.so", "--prefill", "1", "--decode", "1", "--threads", "3"},
       "number of threads is 3, expected 1 to 2, the processors that "

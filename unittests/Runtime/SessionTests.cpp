@@ -130,8 +130,8 @@ TEST_F(Session, TakesThreadsForTheCoresThatItMayUse) {
   EXPECT_EQ(nju_session_limits(create({0, 0, 2}).get()).num_threads, 2);
   EXPECT_FAILURE(tryCreate({0, 0, 4}), NJU_INVALID_ARGUMENT,
                  "number of threads is 4, expected 1 to 3, the processors that "
-                 "this process may use (its affinity and control group count), "
-                 "or 0 for all of them");
+                 "this process may use (its affinity and control group count; "
+                 "NJU_CORES overrides them)");
   for (const char *value : {"", "0", "-1", "2x", "1025"}) {
     setenv("NJU_CORES", value, 1);
     EXPECT_FAILURE(tryCreate({}), NJU_INVALID_ARGUMENT,
