@@ -393,10 +393,14 @@ class BadInputTest(unittest.TestCase):
     def test_usage(self) -> None:
         self.refuse_options(pattern="no model is given")
         self.refuse_options("model.onnx", pattern="no output is given, expected -o STEM")
-        self.refuse_options("model.onnx", "-o", "x", "--frobnicate", pattern="--frobnicate")
-        self.refuse_options("model.onnx", "-o", "x", "--emit=wasm", pattern="'wasm'")
-        self.refuse_options("model.onnx", "-o", "x", "--link=glue", pattern="'glue'")
-        self.refuse_options("model.onnx", "-o", "x", "--max-tokens=many", pattern="'many'")
+        self.refuse_options("model.onnx", "-o", "x", "--frobnicate",
+                            pattern="unknown command line argument '--frobnicate'")
+        for option, value, expected in (
+                ("emit", "wasm", "import, nju, linalg, llvm, asm, obj or so"),
+                ("link", "glue", "shared or static"), ("kv", "q9", "f32 or f16"),
+                ("max-tokens", "many", "a whole number"), ("report", "1", "no value")):
+            self.refuse_options("model.onnx", "-o", "x", f"--{option}={value}",
+                                pattern=f"error: --{option} is '{value}', expected {expected} ")
 
     def test_values_out_of_range(self) -> None:
         for option in ("--max-tokens=-1", "--max-sequences=0", "--max-batch-tokens=0",

@@ -11,12 +11,73 @@
 #include "mlir/IR/Location.h"
 #include "nju/Driver/Compile.h"
 #include "nju/Support/Interrupt.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/Signals.h"
 #include <csignal>
 
 namespace cl = llvm::cl;
+
+/// What is wrong with an option's value; LLVM would say it in its own words.
+static std::string mistake;
+
+static bool refuseValue(llvm::StringRef option, llvm::StringRef value,
+                        const llvm::Twine &expected) {
+  mistake = llvm::formatv("--{0} is '{1}', expected {2}", option, value,
+                          expected.str());
+  return true;
+}
+
+namespace {
+/// One of several words.
+template <typename Value>
+struct WordParser : cl::parser<Value> {
+  using cl::parser<Value>::parser;
+
+  bool parse(cl::Option &, llvm::StringRef option, llvm::StringRef text,
+             Value &value) {
+    std::string words;
+    for (const auto &[i, known] : llvm::enumerate(this->Values)) {
+      if (known.Name == text) {
+        value = known.V.getValue();
+        return false;
+      }
+      bool last = i + 1 == this->Values.size();
+      words += (i == 0 ? "" : last ? " or " : ", ") + known.Name.str();
+    }
+    return refuseValue(option, text, words);
+  }
+};
+
+struct NumberParser : cl::parser<long long> {
+  using parser::parser;
+
+  bool parse(cl::Option &, llvm::StringRef option, llvm::StringRef text,
+             long long &value) {
+    return text.getAsInteger(10, value) &&
+           refuseValue(option, text, "a whole number");
+  }
+};
+
+struct FlagParser : cl::parser<bool> {
+  using parser::parser;
+
+  bool parse(cl::Option &, llvm::StringRef option, llvm::StringRef text,
+             bool &value) {
+    value = true;
+    return !text.empty() && refuseValue(option, text, "no value");
+  }
+};
+} // namespace
+
+template <typename Value>
+using WordOption = cl::opt<Value, /*ExternalStorage=*/false, WordParser<Value>>;
+using NumberOption =
+    cl::opt<long long, /*ExternalStorage=*/false, NumberParser>;
+using Flag = cl::opt<bool, /*ExternalStorage=*/false, FlagParser>;
 
 static cl::OptionCategory category("nju-compile options");
 
@@ -45,7 +106,7 @@ static cl::opt<std::string> compute(
              "weights, by AMX, weights and activations rounded to bf16; auto "
              "(default): bf16 with bf16 weights where the target has AMX, else "
              "f32"));
-static cl::opt<nju::EmitKind> emit(
+static WordOption<nju::EmitKind> emit(
     "emit", cl::init(nju::EmitKind::So), cl::cat(category),
     cl::desc("stop early and write"),
     cl::values(clEnumValN(nju::EmitKind::Import, "import",
@@ -63,22 +124,22 @@ static cl::opt<nju::EmitKind> emit(
                clEnumValN(nju::EmitKind::So, "so",
                           "the shared library, the weights and the header "
                           "(default)")));
-static cl::opt<bool>
+static Flag
     report("report", cl::cat(category),
            cl::desc("print what was recognised, bytes, memory by kind and the "
                     "floor times on this machine"));
-static cl::opt<int64_t> maxTokens(
+static NumberOption maxTokens(
     "max-tokens", cl::init(0), cl::value_desc("N"), cl::cat(category),
     cl::desc("longest sequence, in tokens (default: what the model's position "
              "tables allow, at most 2048)"));
-static cl::opt<int64_t>
+static NumberOption
     maxSequences("max-sequences", cl::init(8), cl::value_desc("N"),
                  cl::cat(category),
                  cl::desc("sequences alive at once in a session (default: 8)"));
-static cl::opt<int64_t> maxBatchTokens(
+static NumberOption maxBatchTokens(
     "max-batch-tokens", cl::init(512), cl::value_desc("N"), cl::cat(category),
     cl::desc("tokens of one step; longer batches are cut (default: 512)"));
-static cl::opt<nju::CacheType> cacheType(
+static WordOption<nju::CacheType> cacheType(
     "kv", cl::init(nju::CacheType::F32), cl::cat(category),
     cl::desc("what keys and values of earlier tokens are kept as"),
     cl::values(clEnumValN(nju::CacheType::F32, "f32", "as computed (default)"),
@@ -86,15 +147,14 @@ static cl::opt<nju::CacheType> cacheType(
                           "half the memory, rounded to 11 bits, limited to "
                           "+-65504")));
 enum class LinkKind { Shared, Static };
-static cl::opt<LinkKind> linkKind(
+static WordOption<LinkKind> linkKind(
     "link", cl::init(LinkKind::Shared), cl::cat(category),
     cl::desc("how the .so gets the runtime"),
     cl::values(clEnumValN(LinkKind::Shared, "shared",
                           "from libnju_runtime.so, which opens it (default)"),
                clEnumValN(LinkKind::Static, "static",
                           "embedded: the .so exports the C API itself")));
-static cl::opt<bool> quiet("quiet", cl::cat(category),
-                           cl::desc("print no progress"));
+static Flag quiet("quiet", cl::cat(category), cl::desc("print no progress"));
 
 static cl::extrahelp examples(R"(
 EXAMPLES:
@@ -134,12 +194,16 @@ static bool parseOptions(int argc, char **argv) {
   if (!cl::ParseCommandLineOptions(
           argc, argv, "nju-compile: from an ONNX model to a shared library\n",
           &os)) {
-    // What is wrong with a value, LLVM has said itself.
+    if (!mistake.empty())
+      return reportUsage(mistake);
+    // That a value lacks, LLVM has said itself.
     if (text.empty())
       return false;
     llvm::StringRef line = llvm::StringRef(text).trim().split('\n').first;
     line.consume_front("nju-compile: ");
-    return reportUsage(line.split(".  Try:").first);
+    std::string words = line.split(".  Try:").first.str();
+    words[0] = llvm::toLower(words[0]);
+    return reportUsage(words);
   }
   if (input.empty())
     return reportUsage("no model is given, expected MODEL.onnx");
