@@ -36,6 +36,7 @@ void nju::buildGraphPipeline(OpPassManager &manager,
   form.cacheType = options.cacheType;
   manager.addPass(createToLMForm(form));
   addCleanUp(manager);
+  manager.addPass(createShareWeights());
   manager.addPass(createPackWeights());
   addCleanUp(manager);
 }

@@ -205,6 +205,47 @@ def ToLMForm : Pass<"nju-to-lm-form", "::mlir::ModuleOp"> {
   ];
 }
 
+def ShareWeights : Pass<"nju-share-weights", "::mlir::ModuleOp"> {
+  let summary = "Let an output head that is the embedding be one param with it";
+  let description = [{
+    A matrix of a matmul whose bytes are those of the transpose of a table that
+    is looked up becomes the transpose of the table: exporters fold the transpose
+    of a tied embedding. The files are compared in pieces of 4 MB, up to the
+    first difference; what cannot be read counts as different.
+
+    Before (`w.data` holds the matrix after the table):
+
+    ```mlir
+    nju.param @e : tensor<40x8xf32> = #nju.file<"w.data", 0, tensor<40x8xf32>>
+    nju.param @head : tensor<8x40xf32> = #nju.file<"w.data", 1280, tensor<8x40xf32>>
+    func.func @main(%ids: tensor<?xi64>) -> tensor<?x40xf32> {
+      %0 = nju.param_ref @e : tensor<40x8xf32>
+      %1 = nju.gather %0, %ids {axis = 0 : i64} : (tensor<40x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+      %2 = nju.param_ref @head : tensor<8x40xf32>
+      %3 = nju.matmul %1, %2 : (tensor<?x8xf32>, tensor<8x40xf32>) -> tensor<?x40xf32>
+      return %3 : tensor<?x40xf32>
+    }
+    ```
+
+    After:
+
+    ```mlir
+    nju.param @e : tensor<40x8xf32> = #nju.file<"w.data", 0, tensor<40x8xf32>>
+    func.func @main(%ids: tensor<?xi64>) -> tensor<?x40xf32> {
+      %0 = nju.param_ref @e : tensor<40x8xf32>
+      %1 = nju.gather %0, %ids {axis = 0 : i64} : (tensor<40x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+      %2 = nju.param_ref @e : tensor<40x8xf32>
+      %3 = nju.transpose %2 {permutation = array<i64: 1, 0>} : (tensor<40x8xf32>) -> tensor<8x40xf32>
+      %4 = nju.matmul %1, %3 : (tensor<?x8xf32>, tensor<8x40xf32>) -> tensor<?x40xf32>
+      return %4 : tensor<?x40xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numShared", "shared", "Matrices that are the transpose of a table">,
+  ];
+}
+
 def PackWeights : Pass<"nju-pack-weights", "::mlir::ModuleOp"> {
   let summary = "Bring weights into the layout of their kernels";
   let description = [{

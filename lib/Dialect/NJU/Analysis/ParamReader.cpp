@@ -65,7 +65,8 @@ static bool readFully(int file, char *to, int64_t bytes, uint64_t offset) {
   return true;
 }
 
-FailureOr<HostTensor> ParamReader::readFile(FileDataAttr attr) {
+/// The open file, which holds the whole tensor.
+FailureOr<int> ParamReader::open(FileDataAttr attr) {
   StringRef path = attr.getPath();
   if (!isWithinFolder(path))
     return fail("path '" + path + "' leaves the model's folder");
@@ -73,7 +74,7 @@ FailureOr<HostTensor> ParamReader::readFile(FileDataAttr attr) {
   if (known == files.end()) {
     llvm::SmallString<256> full(folder);
     llvm::sys::path::append(full, path);
-    int file = open(full.c_str(), O_RDONLY | O_CLOEXEC);
+    int file = ::open(full.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0)
       return fail("cannot open '" + full + "': " + std::strerror(errno));
     known = files.try_emplace(path, file).first;
@@ -86,10 +87,46 @@ FailureOr<HostTensor> ParamReader::readFile(FileDataAttr attr) {
     return fail("a tensor of " + llvm::Twine(bytes) + " bytes at offset " +
                 llvm::Twine(attr.getOffset()) + " ends beyond '" + path +
                 "' of " + llvm::Twine(size) + " bytes");
+  return known->second;
+}
+
+FailureOr<HostTensor> ParamReader::readSlab(FileDataAttr attr,
+                                            int64_t dimension, int64_t begin,
+                                            int64_t end) {
+  llvm::SmallVector<int64_t> shape(attr.getType().getShape());
+  if (!countBytes(attr.getType()))
+    return fail("its elements cannot be read");
+  assert(dimension < int64_t(shape.size()) && 0 <= begin && begin <= end &&
+         end <= shape[dimension] && "expected a slab of the tensor");
+  FailureOr<int> file = open(attr);
+  if (failed(file))
+    return failure();
+  ArrayRef<int64_t> all = attr.getType().getShape();
+  int64_t outer = *countElements(all.take_front(dimension));
+  shape[dimension] = end - begin;
+  HostTensor slab =
+      HostTensor::uninitialized(attr.getType().getElementType(), shape);
+  int64_t stride =
+      *countElements(all.drop_front(dimension + 1)) * slab.getElementSize();
+  int64_t bytes = (end - begin) * stride;
+  for (int64_t i = 0; i < outer; ++i)
+    if (!readFully(*file, slab.mutableBytes() + i * bytes, bytes,
+                   attr.getOffset() + (i * all[dimension] + begin) * stride))
+      return fail("cannot read '" + attr.getPath() +
+                  "': " + std::strerror(errno));
+  return slab;
+}
+
+FailureOr<HostTensor> ParamReader::readFile(FileDataAttr attr) {
+  FailureOr<int> file = open(attr);
+  if (failed(file))
+    return failure();
   HostTensor tensor = HostTensor::uninitialized(attr.getType().getElementType(),
                                                 attr.getType().getShape());
-  if (!readFully(known->second, tensor.mutableBytes(), bytes, attr.getOffset()))
-    return fail("cannot read '" + path + "': " + std::strerror(errno));
+  int64_t bytes = tensor.getNumBytes();
+  if (!readFully(*file, tensor.mutableBytes(), bytes, attr.getOffset()))
+    return fail("cannot read '" + attr.getPath() +
+                "': " + std::strerror(errno));
   if (attr.getType().getElementType().isInteger(1))
     for (int64_t i = 0, count = bytes; i < count; ++i)
       tensor.mutableBytes()[i] = tensor.bytes()[i] != 0;

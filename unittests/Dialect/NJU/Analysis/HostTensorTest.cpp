@@ -156,6 +156,29 @@ TEST_F(ParamReaderTest, FillsTheLastPanel) {
             "1 2 4 5 3 0 6 0 ");
 }
 
+TEST_F(ParamReaderTest, ReadsSlabs) {
+  TestModule test("nju.param @w : tensor<2x3xf32> = #nju.file<\"w.bin\", 4, "
+                  "tensor<2x3xf32>>\nnju.param @v : tensor<9xf32> = "
+                  "#nju.file<\"w.bin\", 0, tensor<9xf32>>");
+  auto fileOf = [&](llvm::StringRef name) {
+    auto param = test.module->lookupSymbol<ParamOp>(name);
+    return cast<FileDataAttr>(param.getData());
+  };
+  ParamReader reader(folder);
+  auto slab = [&](int64_t dimension, int64_t begin, int64_t end) {
+    FailureOr<HostTensor> tensor =
+        reader.readSlab(fileOf("w"), dimension, begin, end);
+    return succeeded(tensor) ? tensor->getInts() : llvm::SmallVector<int64_t>();
+  };
+  EXPECT_EQ(slab(0, 1, 2), (llvm::SmallVector<int64_t>{4, 5, 6}));
+  EXPECT_EQ(slab(1, 1, 3), (llvm::SmallVector<int64_t>{2, 3, 5, 6}));
+  EXPECT_EQ(slab(1, 0, 3), (llvm::SmallVector<int64_t>{1, 2, 3, 4, 5, 6}));
+  EXPECT_TRUE(slab(1, 2, 2).empty());
+  EXPECT_TRUE(failed(reader.readSlab(fileOf("v"), 0, 0, 1)));
+  EXPECT_EQ(reader.reason(), "a tensor of 36 bytes at offset 0 ends beyond "
+                             "'w.bin' of 28 bytes");
+}
+
 TEST_F(ParamReaderTest, ReadsElementsOfTheIR) {
   EXPECT_EQ(read("tensor<2xi32> = dense<[7, 8]> : tensor<2xi32>"), "7 8 ");
 }

@@ -35,12 +35,18 @@ public:
   /// The tensor that `nju.param_ref` yields, panels included.
   mlir::FailureOr<HostTensor> read(ParamOp param, int64_t maxBytes);
 
+  /// The elements of a tensor whose index in `dimension` is in [begin, end):
+  /// what is larger than memory is read so, a slab after the other.
+  mlir::FailureOr<HostTensor> readSlab(FileDataAttr file, int64_t dimension,
+                                       int64_t begin, int64_t end);
+
   /// Why the last call failed, as a diagnostic says it.
   llvm::StringRef reason() const { return lastReason; }
 
 private:
   mlir::FailureOr<HostTensor> readData(ParamOp param, int64_t maxBytes);
   mlir::FailureOr<HostTensor> readFile(FileDataAttr file);
+  mlir::FailureOr<int> open(FileDataAttr file);
   mlir::LogicalResult fail(const llvm::Twine &reason);
 
   std::string folder;
