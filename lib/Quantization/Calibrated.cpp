@@ -22,6 +22,8 @@ using llvm::Twine;
 /// What is added to the diagonal of H, relative to its mean; as much as ten
 /// times more each time that H is not positive in f32, up to the mean itself.
 constexpr double kDamping = 0.01, kMaxDamping = 1;
+/// What an element of H is at least, relative to the mean diagonal, or zero.
+constexpr double kNegligible = 1e-15;
 
 /// An error if H is not that of any activations.
 template <typename T>
@@ -59,9 +61,13 @@ static void fillMoments(ArrayRef<T> moments, int64_t columns, double mean,
   for (int64_t i = 0; i < out.getStride(); ++i) {
     float *row = out.getRow(i);
     std::fill(row, row + out.getStride(), 0.f);
-    for (int64_t j = 0; j < columns && i < columns; ++j)
-      row[j] = (double(moments[i * columns + j]) + moments[j * columns + i]) /
-               (2 * mean);
+    for (int64_t j = 0; j < columns && i < columns; ++j) {
+      double value = (double(moments[i * columns + j]) +
+                      double(moments[j * columns + i])) /
+                     (2 * mean);
+      // Products with less could be subnormal, which is slow.
+      row[j] = std::abs(value) < kNegligible ? 0 : value;
+    }
     row[i] += i < columns ? damping : 1;
   }
 }

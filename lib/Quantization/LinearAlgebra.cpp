@@ -46,13 +46,21 @@ template <int Width, int Rows, int Vectors>
 NJU_INLINE void multiplyBlock(int64_t depth, float factor, const float *a,
                               int64_t aStride, const float *b, int64_t bStride,
                               float *c, int64_t cStride) {
+  // A is read once, in short pieces of many rows: the rows of the next block
+  // are asked for while this one is computed.
+  constexpr int64_t kLine = 16;
   Vector<Width> sums[Rows][Vectors] = {};
-  for (int64_t k = 0; k < depth; ++k)
-    for (int v = 0; v < Vectors; ++v) {
-      Vector<Width> right = load<Width>(b + k * bStride + v * Width);
-      for (int r = 0; r < Rows; ++r)
-        sums[r][v] += a[r * aStride + k] * right;
-    }
+  for (int64_t begin = 0; begin < depth; begin += kLine) {
+    for (int r = 0; r < Rows; ++r)
+      __builtin_prefetch(a + (Rows + r) * aStride + begin);
+    int64_t end = begin + kLine < depth ? begin + kLine : depth;
+    for (int64_t k = begin; k < end; ++k)
+      for (int v = 0; v < Vectors; ++v) {
+        Vector<Width> right = load<Width>(b + k * bStride + v * Width);
+        for (int r = 0; r < Rows; ++r)
+          sums[r][v] += a[r * aStride + k] * right;
+      }
+  }
   for (int r = 0; r < Rows; ++r)
     for (int v = 0; v < Vectors; ++v) {
       float *to = c + r * cStride + v * Width;

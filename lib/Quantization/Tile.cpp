@@ -123,13 +123,15 @@ static llvm::Error runTask(const WeightRows &weights, int64_t begin,
     return error;
   if (llvm::Error error = checkFinite(values, begin, columns))
     return error;
+  llvm::SmallVector<Tile, kTilesOfTask> tiles;
   for (int64_t row = begin; row < end; row += kLanes) {
     int64_t rows = std::min<int64_t>(kLanes, end - row);
-    Tile tile(
+    tiles.emplace_back(
         row, rows, columns,
         ArrayRef<float>(values).slice((row - begin) * columns, rows * columns));
-    body(tile);
   }
+  values = {};
+  body(tiles);
   return llvm::Error::success();
 }
 
