@@ -358,43 +358,60 @@ func::FuncOp KernelLibrary::linear(const LinearOptions &options) {
   return function;
 }
 
-func::FuncOp KernelLibrary::packRows() {
-  constexpr llvm::StringLiteral name = "nju_pack_rows";
+func::FuncOp KernelLibrary::packing(
+    StringRef name, Type element,
+    llvm::function_ref<void(KernelBuilder &, Value, Value, Value, Value)>
+        emit) {
   if (func::FuncOp known = lookup(name))
     return known;
   Builder types(module.getContext());
-  Type f32 = types.getF32Type();
+  Type index = types.getIndexType();
   func::FuncOp function =
-      create(name, {types.getIndexType(), types.getIndexType(),
-                    dynamicMemRef(2, f32), dynamicMemRef(1, f32)});
+      create(name, {index, index, dynamicMemRef(2, types.getF32Type()),
+                    dynamicMemRef(1, element)});
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
   function.setArgAttr(2, exec::kRowsAttr, builder.getI64IntegerAttr(0));
   function->setAttr(exec::kIdleForOneRowAttr, builder.getUnitAttr());
-  Value x = function.getArgument(2), xp = function.getArgument(3);
+  Value x = function.getArgument(2), rows = k.dim(x, 0);
+  auto share = k.share(rows, function.getArgument(0), function.getArgument(1));
+  // A single row, `linear` reads as it is: nobody has to wait for it.
+  k.ifThen(k.less(k.index(1), rows), [&] {
+    emit(k, x, function.getArgument(3), share.first, share.second);
+  });
+  func::ReturnOp::create(k.b, k.loc);
+  return function;
+}
+
+/// Packs the rows [begin, end) of x into the row blocks of `linear`.
+static void emitPackRows(KernelBuilder &k, int64_t blockRows, Value x, Value xp,
+                         Value begin, Value end) {
   Value rows = k.dim(x, 0), depth = k.dim(x, 1);
-  auto [begin, end] =
-      k.share(rows, function.getArgument(0), function.getArgument(1));
-  k.ifThen(k.less(k.index(1), rows), [&, begin = begin, end = end] {
-    Value blocks = k.ceilDiv(rows, tileShape(target).rows);
-    // Of each block that some of the worker's rows are in, those rows.
-    k.loop(k.index(0), blocks, [&](Value number) {
-      RowBlock block = rowBlock(k, rows, blocks, number);
-      Value first = k.sub(k.max(begin, block.begin), block.begin);
-      Value last = k.min(end, k.add(block.begin, block.size));
-      last = k.sub(k.max(last, block.begin), block.begin);
-      Value base = k.mul(block.begin, depth);
-      k.ifThen(k.less(first, last), [&] {
-        k.loop(k.index(0), depth, [&](Value at) {
-          Value group = k.add(base, k.mul(at, block.size));
-          k.loop(first, last, [&](Value r) {
-            k.store(k.load(x, {k.add(block.begin, r), at}), xp,
-                    {k.add(group, r)});
-          });
+  Value blocks = k.ceilDiv(rows, blockRows);
+  // Of each block that some of the worker's rows are in, those rows.
+  k.loop(k.index(0), blocks, [&](Value number) {
+    RowBlock block = rowBlock(k, rows, blocks, number);
+    Value first = k.sub(k.max(begin, block.begin), block.begin);
+    Value last = k.min(end, k.add(block.begin, block.size));
+    last = k.sub(k.max(last, block.begin), block.begin);
+    Value base = k.mul(block.begin, depth);
+    k.ifThen(k.less(first, last), [&] {
+      k.loop(k.index(0), depth, [&](Value at) {
+        Value group = k.add(base, k.mul(at, block.size));
+        k.loop(first, last, [&](Value r) {
+          k.store(k.load(x, {k.add(block.begin, r), at}), xp,
+                  {k.add(group, r)});
         });
       });
     });
   });
-  func::ReturnOp::create(k.b, k.loc);
-  return function;
+}
+
+func::FuncOp KernelLibrary::packRows() {
+  Type f32 = Float32Type::get(module.getContext());
+  return packing(
+      "nju_pack_rows", f32,
+      [&](KernelBuilder &k, Value x, Value xp, Value begin, Value end) {
+        emitPackRows(k, tileShape(target).rows, x, xp, begin, end);
+      });
 }

@@ -523,26 +523,22 @@ void nju::emitTileLinear(OpBuilder builder, const CPUTarget &target,
   TileLinearEmitter(k, target, options, function).emit();
 }
 
-/// Packs the worker's rows of x (argument 2) into tiles (argument 3).
-static void emitPackTiles(KernelBuilder &k, func::FuncOp function) {
-  Value x = function.getArgument(2);
-  Value rows = k.dim(x, 0), depth = k.dim(x, 1);
+/// Packs the rows [begin, end) of x into tiles.
+static void emitPackTiles(KernelBuilder &k, Value x, Value xp, Value begin,
+                          Value end) {
+  Value depth = k.dim(x, 1);
   Value fullSteps = k.div(depth, kStep), steps = k.ceilDiv(depth, kStep);
-  Value tiles = rowTiles(k, function.getArgument(3), rows, steps);
-  auto share = k.share(rows, function.getArgument(0), function.getArgument(1));
-  // A single row, `linear` converts itself: nobody has to wait for it.
-  k.ifThen(k.less(k.index(1), rows), [&] {
-    k.loop(share.first, share.second, [&](Value row) {
-      auto store = [&](Value step, Value value) {
-        k.storeVector(value, tiles,
-                      {k.div(row, kTile), step, k.rem(row, kTile), k.index(0)});
-      };
-      k.loop(k.index(0), fullSteps, [&](Value step) {
-        store(step, loadRow(k, x, row, k.mul(step, kStep)));
-      });
-      k.ifThen(k.less(fullSteps, steps), [&] {
-        store(fullSteps, loadRow(k, x, row, k.mul(fullSteps, kStep), depth));
-      });
+  Value tiles = rowTiles(k, xp, k.dim(x, 0), steps);
+  k.loop(begin, end, [&](Value row) {
+    auto store = [&](Value step, Value value) {
+      k.storeVector(value, tiles,
+                    {k.div(row, kTile), step, k.rem(row, kTile), k.index(0)});
+    };
+    k.loop(k.index(0), fullSteps, [&](Value step) {
+      store(step, loadRow(k, x, row, k.mul(step, kStep)));
+    });
+    k.ifThen(k.less(fullSteps, steps), [&] {
+      store(fullSteps, loadRow(k, x, row, k.mul(fullSteps, kStep), depth));
     });
   });
 }
@@ -555,20 +551,6 @@ Value KernelLibrary::countTileElements(OpBuilder &b, Location loc, Value x) {
 }
 
 func::FuncOp KernelLibrary::packTiles() {
-  constexpr llvm::StringLiteral name = "nju_pack_tiles";
-  if (func::FuncOp known = lookup(name))
-    return known;
-  Builder types(module.getContext());
-  int64_t dynamic = ShapedType::kDynamic;
-  func::FuncOp function =
-      create(name, {types.getIndexType(), types.getIndexType(),
-                    MemRefType::get({dynamic, dynamic}, types.getF32Type()),
-                    MemRefType::get({dynamic}, types.getBF16Type())});
-  OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
-  KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  function.setArgAttr(2, exec::kRowsAttr, builder.getI64IntegerAttr(0));
-  function->setAttr(exec::kIdleForOneRowAttr, builder.getUnitAttr());
-  emitPackTiles(k, function);
-  func::ReturnOp::create(k.b, k.loc);
-  return function;
+  return packing("nju_pack_tiles", BFloat16Type::get(module.getContext()),
+                 emitPackTiles);
 }

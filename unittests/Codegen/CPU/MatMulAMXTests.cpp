@@ -11,19 +11,17 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelJIT.h"
+#include "ProductCall.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "llvm/ADT/APFloat.h"
 #include "gtest/gtest.h"
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <map>
 #include <memory>
 #include <random>
 #include <sys/syscall.h>
-#include <thread>
 #include <unistd.h>
 
 using namespace nju;
@@ -31,8 +29,6 @@ using namespace nju::test;
 
 namespace {
 
-using PackTiles = void(int64_t, int64_t, NJU_MEMREF2(float),
-                       NJU_MEMREF1(uint16_t));
 using Linear = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(uint16_t),
                     NJU_MEMREF3(uint16_t), NJU_MEMREF2(float),
                     NJU_MEMREF1(int64_t));
@@ -46,7 +42,6 @@ using LinearPair = void(int64_t, int64_t, NJU_MEMREF2(float),
                         NJU_MEMREF3(uint16_t), NJU_MEMREF2(float),
                         NJU_MEMREF1(int64_t));
 
-constexpr float kUntouched = 12345.0f;
 constexpr uint16_t kNaN = 0xffff;
 
 /// Subnormal numbers are zeros.
@@ -102,38 +97,12 @@ struct Problem {
   std::vector<uint16_t> packed;
 };
 
-/// What the kernels of a test are called with, and what they leave.
-struct Call {
-  Call(Problem &problem)
-      : problem(problem),
-        size((problem.rows + 15) / 16 * 16 * ((problem.depth + 31) / 32 * 32)),
-        tiles(size + 1, kNaN),
-        y(problem.rows * problem.columns + 1, kUntouched) {}
-
-  /// Calls `kernel(worker, workers)` on threads.
-  std::vector<float> run(KernelJIT &jit, int64_t workers,
-                         const std::function<void(int64_t, int64_t)> &kernel) {
-    auto *pack = jit.get<PackTiles>("nju_pack_tiles");
-    for (int64_t w = 0; w < workers; ++w)
-      pack(w, workers, NJU_ARG2(problem.x.data(), problem.rows, problem.depth),
-           NJU_ARG1(tiles.data(), size));
-    std::vector<std::thread> threads;
-    for (int64_t w = 0; w < workers; ++w)
-      threads.emplace_back(kernel, w, workers);
-    for (std::thread &thread : threads)
-      thread.join();
-    // One element more than there are: they must stay as they are.
-    EXPECT_EQ(tiles.back(), kNaN);
-    EXPECT_EQ(y.back(), kUntouched);
-    EXPECT_EQ(next, 0);
-    return {y.begin(), y.end() - 1};
-  }
-
-  Problem &problem;
-  int64_t size;
-  std::vector<uint16_t> tiles;
-  std::vector<float> y;
-  int64_t next = 0;
+/// The call of `problem`, with rows in tiles.
+struct Call : ProductCall<uint16_t> {
+  Call(Problem &p)
+      : ProductCall("nju_pack_tiles", p.x, p.depth, p.columns,
+                    (p.rows + 15) / 16 * 16 * ((p.depth + 31) / 32 * 32),
+                    kNaN) {}
 };
 
 std::vector<float> run(KernelJIT &jit, Problem &p, int64_t workers) {
@@ -142,7 +111,7 @@ std::vector<float> run(KernelJIT &jit, Problem &p, int64_t workers) {
       jit.get<Linear>(p.half ? "nju_linear_f16_amx" : "nju_linear_bf16_amx");
   return call.run(jit, workers, [&](int64_t worker, int64_t workers) {
     kernel(worker, workers, NJU_ARG2(p.x.data(), p.rows, p.depth),
-           NJU_ARG1(call.tiles.data(), call.size),
+           NJU_ARG1(call.packed.data(), call.size),
            NJU_ARG3(p.packed.data(), p.panels, p.depth, int64_t(32)),
            NJU_ARG2(call.y.data(), p.rows, p.columns), NJU_ARG1(&call.next, 1));
   });
@@ -314,7 +283,7 @@ TEST_P(MatMulAMXTest, AddsABias) {
     std::vector<float> y =
         call.run(jit, 2, [&](int64_t worker, int64_t workers) {
           kernel(worker, workers, NJU_ARG2(p.x.data(), p.rows, p.depth),
-                 NJU_ARG1(call.tiles.data(), call.size),
+                 NJU_ARG1(call.packed.data(), call.size),
                  NJU_ARG3(p.packed.data(), p.panels, p.depth, int64_t(32)),
                  NJU_ARG1(p.bias.data(), p.columns),
                  NJU_ARG2(call.y.data(), p.rows, p.columns),
@@ -339,7 +308,7 @@ TEST_P(MatMulAMXTest, MultipliesTwoProducts) {
       std::vector<float> y =
           call.run(jit, 2, [&](int64_t worker, int64_t workers) {
             kernel(worker, workers, NJU_ARG2(p.x.data(), p.rows, p.depth),
-                   NJU_ARG1(call.tiles.data(), call.size),
+                   NJU_ARG1(call.packed.data(), call.size),
                    NJU_ARG3(p.packed.data(), p.panels, p.depth, int64_t(32)),
                    NJU_ARG3(q.packed.data(), p.panels, p.depth, int64_t(32)),
                    NJU_ARG2(call.y.data(), p.rows, p.columns),

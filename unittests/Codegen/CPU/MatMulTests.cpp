@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelJIT.h"
+#include "ProductCall.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Parser/Parser.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
@@ -15,16 +15,13 @@
 #include "gtest/gtest.h"
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <random>
-#include <thread>
 
 using namespace nju;
 using namespace nju::test;
 
 namespace {
 
-using PackRows = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float));
 using Linear = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float),
                     NJU_MEMREF3(void), NJU_MEMREF2(float),
                     NJU_MEMREF1(int64_t));
@@ -38,8 +35,6 @@ using LinearPair = void(int64_t, int64_t, NJU_MEMREF2(float),
                         NJU_MEMREF1(float), NJU_MEMREF3(void),
                         NJU_MEMREF3(void), NJU_MEMREF2(float),
                         NJU_MEMREF1(int64_t));
-
-constexpr float kUntouched = 12345.0f;
 
 /// A weight type: its name, and how a float is stored in it.
 struct WeightFormat {
@@ -95,35 +90,11 @@ std::vector<float> randomRows(int64_t count, unsigned seed) {
   return values;
 }
 
-/// What the kernels of a test are called with, and what they leave.
-struct Call {
-  Call(const Problem &problem, std::vector<float> rows)
-      : problem(problem), count(rows.size() / problem.depth),
-        rows(std::move(rows)), packedRows(this->rows.size()),
-        y(count * problem.columns + 1, kUntouched) {}
-
-  /// Calls `kernel(worker, workers)` as workers that take turns would.
-  std::vector<float> run(KernelJIT &jit, int64_t workers,
-                         const std::function<void(int64_t, int64_t)> &kernel) {
-    auto *pack = jit.get<PackRows>("nju_pack_rows");
-    for (int64_t w = 0; w < workers; ++w)
-      pack(w, workers, NJU_ARG2(rows.data(), count, problem.depth),
-           NJU_ARG1(packedRows.data(), int64_t(packedRows.size())));
-    std::vector<std::thread> threads;
-    for (int64_t w = 0; w < workers; ++w)
-      threads.emplace_back(kernel, w, workers);
-    for (std::thread &thread : threads)
-      thread.join();
-    // One element more than y has: it must stay as it is.
-    EXPECT_EQ(y.back(), kUntouched);
-    EXPECT_EQ(next, 0);
-    return {y.begin(), y.end() - 1};
-  }
-
-  const Problem &problem;
-  int64_t count;
-  std::vector<float> rows, packedRows, y;
-  int64_t next = 0;
+/// The call of `problem` with these rows.
+struct Call : ProductCall<float> {
+  Call(const Problem &problem, const std::vector<float> &rows)
+      : ProductCall("nju_pack_rows", rows, problem.depth, problem.columns,
+                    rows.size(), kUntouched) {}
 };
 
 void *weightsOf(const Problem &problem) {
@@ -131,17 +102,16 @@ void *weightsOf(const Problem &problem) {
 }
 
 std::vector<float> runLinear(KernelJIT &jit, const WeightFormat &format,
-                             const Problem &problem, std::vector<float> rows,
-                             int64_t workers) {
-  Call call(problem, std::move(rows));
+                             const Problem &problem,
+                             const std::vector<float> &rows, int64_t workers) {
+  Call call(problem, rows);
   auto *kernel = jit.get<Linear>(std::string("nju_linear_") + format.name);
   return call.run(jit, workers, [&](int64_t worker, int64_t workers) {
-    kernel(worker, workers,
-           NJU_ARG2(call.rows.data(), call.count, problem.depth),
-           NJU_ARG1(call.packedRows.data(), int64_t(call.packedRows.size())),
+    kernel(worker, workers, NJU_ARG2(call.x.data(), call.rows, problem.depth),
+           NJU_ARG1(call.packed.data(), call.size),
            NJU_ARG3(weightsOf(problem), problem.panels, problem.depth,
                     int64_t(32)),
-           NJU_ARG2(call.y.data(), call.count, problem.columns),
+           NJU_ARG2(call.y.data(), call.rows, problem.columns),
            NJU_ARG1(&call.next, 1));
   });
 }
@@ -285,9 +255,8 @@ TEST_P(MatMulTest, AddsABiasAndAResidual) {
     auto *kernel = jit.get<LinearSum>("nju_linear_f16_epilogue0");
     std::vector<float> y =
         call.run(jit, 2, [&](int64_t worker, int64_t workers) {
-          kernel(worker, workers,
-                 NJU_ARG2(call.rows.data(), rows, problem.depth),
-                 NJU_ARG1(call.packedRows.data(), rows * problem.depth),
+          kernel(worker, workers, NJU_ARG2(call.x.data(), rows, problem.depth),
+                 NJU_ARG1(call.packed.data(), rows * problem.depth),
                  NJU_ARG3(weightsOf(problem), problem.panels, problem.depth,
                           int64_t(32)),
                  NJU_ARG1(problem.bias.data(), problem.columns),
@@ -316,8 +285,8 @@ TEST_P(MatMulTest, GatesAProductWithAnother) {
       auto *kernel = jit.get<LinearPair>("nju_linear_f16x2_epilogue1");
       std::vector<float> y =
           call.run(jit, 3, [&](int64_t worker, int64_t workers) {
-            kernel(worker, workers, NJU_ARG2(call.rows.data(), rows, a.depth),
-                   NJU_ARG1(call.packedRows.data(), rows * a.depth),
+            kernel(worker, workers, NJU_ARG2(call.x.data(), rows, a.depth),
+                   NJU_ARG1(call.packed.data(), rows * a.depth),
                    NJU_ARG3(weightsOf(a), a.panels, a.depth, int64_t(32)),
                    NJU_ARG3(weightsOf(b), b.panels, b.depth, int64_t(32)),
                    NJU_ARG2(call.y.data(), rows, columns),

@@ -34,6 +34,8 @@
 
 namespace nju {
 
+class KernelBuilder;
+
 /// What distinguishes one attention kernel from another.
 struct CachedAttentionOptions {
   int64_t heads = 0;   ///< Query heads, H.
@@ -140,6 +142,13 @@ private:
   mlir::func::FuncOp lookup(llvm::StringRef name);
   mlir::func::FuncOp create(llvm::StringRef name,
                             llvm::ArrayRef<mlir::Type> arguments);
+  /// A kernel that packs a matrix x, if it has several rows: `emit` packs the
+  /// rows [begin, end) into xp.
+  mlir::func::FuncOp packing(
+      llvm::StringRef name, mlir::Type element,
+      llvm::function_ref<void(KernelBuilder &k, mlir::Value x, mlir::Value xp,
+                              mlir::Value begin, mlir::Value end)>
+          emit);
 
   mlir::ModuleOp module;
   CPUTarget target;
