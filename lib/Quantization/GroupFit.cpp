@@ -378,14 +378,6 @@ NJU_INLINE void assignBatch(const GroupBatch &batch, const float *codewords,
 // Variants for processors
 //===----------------------------------------------------------------------===//
 
-using FitFunction = decltype(&fitGroups);
-using AssignFunction = decltype(&assignCodes);
-
-struct Kernels {
-  FitFunction fit;
-  AssignFunction assign;
-};
-
 #define NJU_DEFINE_VARIANT(NAME, ATTRIBUTE, WIDTH)                             \
   ATTRIBUTE void fit##NAME(const GroupBatch &batch, const FitPlan &plan,       \
                            GroupParameters &parameters, float *errors,         \
@@ -404,29 +396,36 @@ NJU_DEFINE_VARIANT(AVX2, __attribute__((target("avx2"))), 8)
 NJU_DEFINE_VARIANT(Baseline, , 4)
 #undef NJU_DEFINE_VARIANT
 
-/// The widest variant that this CPU runs.
-Kernels getKernels() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-    return {fitAVX512, assignAVX512};
-  if (__builtin_cpu_supports("avx2"))
-    return {fitAVX2, assignAVX2};
-#endif
-  return {fitBaseline, assignBaseline};
-}
-
 } // namespace
+
+llvm::ArrayRef<GroupKernels> nju::lcq::getGroupKernels() {
+  static const GroupKernels all[] = {
+#if defined(__x86_64__)
+      {fitAVX512, assignAVX512},
+      {fitAVX2, assignAVX2},
+#endif
+      {fitBaseline, assignBaseline}};
+  static const size_t first = [] {
+#if defined(__x86_64__)
+    bool hasAVX512 = __builtin_cpu_supports("avx512f") &&
+                     __builtin_cpu_supports("avx512vl") &&
+                     __builtin_cpu_supports("avx512bw") &&
+                     __builtin_cpu_supports("avx512dq");
+    return hasAVX512 ? 0 : __builtin_cpu_supports("avx2") ? 1 : 2;
+#else
+    return 0;
+#endif
+  }();
+  return llvm::ArrayRef<GroupKernels>(all).drop_front(first);
+}
 
 void nju::lcq::fitGroups(const GroupBatch &batch, const FitPlan &plan,
                          GroupParameters &parameters, float *errors,
                          CodeSums *sums) {
-  static const Kernels kernels = getKernels();
-  kernels.fit(batch, plan, parameters, errors, sums);
+  getGroupKernels().front().fit(batch, plan, parameters, errors, sums);
 }
 
 void nju::lcq::assignCodes(const GroupBatch &batch, const float *codewords,
                            uint8_t *codes, float *errors) {
-  static const Kernels kernels = getKernels();
-  kernels.assign(batch, codewords, codes, errors);
+  getGroupKernels().front().assign(batch, codewords, codes, errors);
 }

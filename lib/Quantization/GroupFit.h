@@ -9,6 +9,7 @@
 #ifndef NJU_LIB_QUANTIZATION_GROUPFIT_H
 #define NJU_LIB_QUANTIZATION_GROUPFIT_H
 
+#include "llvm/ADT/ArrayRef.h"
 #include <cstdint>
 
 namespace nju::lcq {
@@ -64,6 +65,15 @@ void fitGroups(const GroupBatch &batch, const FitPlan &plan,
 /// lowest of several. `errors` [16] gets the sums of squared errors.
 void assignCodes(const GroupBatch &batch, const float *codewords,
                  uint8_t *codes, float *errors);
+
+/// The functions above for one kind of processor.
+struct GroupKernels {
+  decltype(&fitGroups) fit;
+  decltype(&assignCodes) assign;
+};
+
+/// Those that this processor runs, the widest first. All give the same bits.
+llvm::ArrayRef<GroupKernels> getGroupKernels();
 
 } // namespace nju::lcq
 
