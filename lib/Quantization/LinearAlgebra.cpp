@@ -22,9 +22,14 @@ namespace {
 #define NJU_INLINE inline __attribute__((always_inline))
 
 template <int Width>
-using Vector = float __attribute__((vector_size(Width * 4)));
+struct VectorTypes {
+  typedef float Vector __attribute__((vector_size(Width * 4)));
+  typedef int32_t Mask __attribute__((vector_size(Width * 4)));
+};
 template <int Width>
-using Mask = int32_t __attribute__((vector_size(Width * 4)));
+using Vector = typename VectorTypes<Width>::Vector;
+template <int Width>
+using Mask = typename VectorTypes<Width>::Mask;
 
 template <int Width>
 NJU_INLINE Vector<Width> load(const float *from) {
@@ -195,13 +200,6 @@ NJU_INLINE void solveAllLanes(int64_t size, float *a, float *y) {
 // Variants for processors
 //===----------------------------------------------------------------------===//
 
-struct Kernels {
-  decltype(&multiplyAdd) multiply;
-  decltype(&assignChain) assign;
-  decltype(&addProducts) addProducts;
-  decltype(&solveLanes) solve;
-};
-
 #define NJU_DEFINE_VARIANT(NAME, ATTRIBUTE, WIDTH, ROWS, VECTORS)              \
   ATTRIBUTE void multiply##NAME(int64_t rows, int64_t depth, float factor,     \
                                 const float *a, int64_t aStride,               \
@@ -221,8 +219,8 @@ struct Kernels {
   ATTRIBUTE void solve##NAME(int64_t size, float *a, float *y) {               \
     solveAllLanes<WIDTH>(size, a, y);                                          \
   }                                                                            \
-  constexpr Kernels k##NAME = {multiply##NAME, assign##NAME, add##NAME,        \
-                               solve##NAME};
+  constexpr LaneKernels k##NAME = {multiply##NAME, assign##NAME, add##NAME,    \
+                                   solve##NAME};
 #if defined(__x86_64__)
 NJU_DEFINE_VARIANT(
     AVX512, __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))),
@@ -232,43 +230,49 @@ NJU_DEFINE_VARIANT(AVX2, __attribute__((target("avx2,fma"))), 8, 6, 2)
 NJU_DEFINE_VARIANT(Baseline, , 4, 4, 2)
 #undef NJU_DEFINE_VARIANT
 
-/// The widest variant that this CPU runs.
-const Kernels &getKernels() {
-#if defined(__x86_64__)
-  static const bool hasAVX512 =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  static const bool hasAVX2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (hasAVX512)
-    return kAVX512;
-  if (hasAVX2)
-    return kAVX2;
-#endif
-  return kBaseline;
-}
-
 } // namespace
+
+llvm::ArrayRef<LaneKernels> nju::lcq::getLaneKernels() {
+  static const LaneKernels all[] = {
+#if defined(__x86_64__)
+      kAVX512, kAVX2,
+#endif
+      kBaseline};
+  static const size_t first = [] {
+#if defined(__x86_64__)
+    bool hasAVX512 = __builtin_cpu_supports("avx512f") &&
+                     __builtin_cpu_supports("avx512vl") &&
+                     __builtin_cpu_supports("avx512bw") &&
+                     __builtin_cpu_supports("avx512dq");
+    bool hasAVX2 =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return hasAVX512 ? 0 : hasAVX2 ? 1 : 2;
+#else
+    return 0;
+#endif
+  }();
+  return llvm::ArrayRef<LaneKernels>(all).drop_front(first);
+}
 
 void nju::lcq::multiplyAdd(int64_t rows, int64_t depth, float factor,
                            const float *a, int64_t aStride, const float *b,
                            int64_t bStride, float *c, int64_t cStride) {
-  getKernels().multiply(rows, depth, factor, a, aStride, b, bStride, c,
-                        cStride);
+  getLaneKernels().front().multiply(rows, depth, factor, a, aStride, b, bStride,
+                                    c, cStride);
 }
 
 void nju::lcq::assignChain(const ColumnChain &chain, int64_t first,
                            int64_t last) {
-  getKernels().assign(chain, first, last);
+  getLaneKernels().front().assign(chain, first, last);
 }
 
 void nju::lcq::addProducts(int64_t count, const float *a, const float *b,
                            float *sum) {
-  getKernels().addProducts(count, a, b, sum);
+  getLaneKernels().front().add(count, a, b, sum);
 }
 
 void nju::lcq::solveLanes(int64_t size, float *a, float *y) {
-  getKernels().solve(size, a, y);
+  getLaneKernels().front().solve(size, a, y);
 }
 
 //===----------------------------------------------------------------------===//

@@ -9,6 +9,7 @@
 #ifndef NJU_LIB_QUANTIZATION_LINEARALGEBRA_H
 #define NJU_LIB_QUANTIZATION_LINEARALGEBRA_H
 
+#include "llvm/ADT/ArrayRef.h"
 #include <cstdint>
 #include <vector>
 
@@ -77,6 +78,17 @@ void addProducts(int64_t count, const float *a, const float *b, float *sum);
 /// lower triangles, [size * (size + 1) / 2, 64]; both are overwritten, `y`
 /// [size, 64] by x. What nothing determines becomes zero.
 void solveLanes(int64_t size, float *a, float *y);
+
+/// The functions above for one kind of processor.
+struct LaneKernels {
+  decltype(&multiplyAdd) multiply;
+  decltype(&assignChain) assign;
+  decltype(&addProducts) add;
+  decltype(&solveLanes) solve;
+};
+
+/// Those that this processor runs, the widest first.
+llvm::ArrayRef<LaneKernels> getLaneKernels();
 
 } // namespace nju::lcq
 
