@@ -24,10 +24,10 @@ static void addCleanup(OpPassManager &pm) {
 }
 
 /// What is no target fails in a pass.
-static bool emulatesAMX(StringRef target) {
+static bool emulatesBF16(StringRef target) {
   llvm::Expected<nju::CPUTarget> cpu = nju::CPUTarget::get(target);
   if (cpu)
-    return cpu->emulatesAMX();
+    return cpu->emulatesBF16();
   llvm::consumeError(cpu.takeError());
   return false;
 }
@@ -64,8 +64,8 @@ void nju::buildKernelPipeline(OpPassManager &pm, StringRef target,
   pm.addPass(createPlanMemory());
   pm.addPass(createVerifyNoAlloc());
   pm.addPass(createLowerLaunches());
-  if (emulatesAMX(target))
-    pm.addPass(createEmulateAMX());
+  if (emulatesBF16(target))
+    pm.addPass(createEmulateBF16());
   addCleanup(pm);
 }
 

@@ -130,11 +130,8 @@ LogicalResult Compilation::checkOptions() {
   if (!found)
     return fail(found.takeError());
   targets = std::move(*found);
-  for (const CPUTarget &target : targets) {
-    llvm::Expected<ComputeType> type = getComputeType(options.compute, target);
-    if (!type)
-      return fail(type.takeError());
-  }
+  if (llvm::Error failed = checkCompute(options.compute, targets))
+    return fail(std::move(failed));
   linking.embedRuntime = options.linkStatic;
   linking.triple = targets.front().getTriple().str();
   linking.sysroot = options.sysroot;

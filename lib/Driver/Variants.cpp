@@ -45,6 +45,27 @@ static bool isSameCode(const LoweredVariant &variant,
              OperationEquivalence::IgnoreLocations);
 }
 
+llvm::Error nju::checkCompute(StringRef compute, ArrayRef<CPUTarget> targets) {
+  for (const CPUTarget &target : targets) {
+    llvm::Expected<ComputeType> type = getComputeType(compute, target);
+    if (type)
+      return llvm::Error::success();
+    if (&target == &targets.back())
+      return type.takeError();
+    llvm::consumeError(type.takeError());
+  }
+  return llvm::Error::success();
+}
+
+/// What `target` computes in: f32 if it cannot compute in `compute`.
+static StringRef chooseCompute(StringRef compute, const CPUTarget &target) {
+  llvm::Expected<ComputeType> type = getComputeType(compute, target);
+  if (type)
+    return compute;
+  llvm::consumeError(type.takeError());
+  return "f32";
+}
+
 FailureOr<std::vector<LoweredVariant>>
 nju::lowerVariants(ModuleOp module, ArrayRef<CPUTarget> targets,
                    StringRef compute) {
@@ -52,7 +73,8 @@ nju::lowerVariants(ModuleOp module, ArrayRef<CPUTarget> targets,
   for (const CPUTarget &target : llvm::reverse(targets)) {
     LoweredVariant variant = {target, module.clone(), {}};
     PassManager manager(module.getContext());
-    buildKernelPipeline(manager, target.getName(), compute);
+    buildKernelPipeline(manager, target.getName(),
+                        chooseCompute(compute, target));
     if (failed(manager.run(*variant.module)) ||
         failed(checkWeights(module, variant)))
       return failure();

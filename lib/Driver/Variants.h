@@ -26,11 +26,15 @@ struct LoweredVariant {
   LoweredCosts costs;
 };
 
+/// Fails if none of the targets can compute in what --compute=`compute` says.
+llvm::Error checkCompute(llvm::StringRef compute,
+                         llvm::ArrayRef<CPUTarget> targets);
+
 /// Lowers a module that `buildBufferizationPipeline` has run on for each
 /// target. The targets come in the order of what they need, the most first;
-/// where one gets the code of the next it is left out. `compute` is what
-/// --compute says. Prints a diagnostic on
-/// failure.
+/// where one gets the code of the next it is left out. Those that cannot
+/// compute in `compute`, which is what --compute says, compute in f32. Prints a
+/// diagnostic on failure.
 mlir::FailureOr<std::vector<LoweredVariant>>
 lowerVariants(mlir::ModuleOp module, llvm::ArrayRef<CPUTarget> targets,
               llvm::StringRef compute);

@@ -92,9 +92,10 @@ static cl::opt<std::string>
     target("target", cl::init("host"), cl::value_desc("NAME"),
            cl::cat(category),
            cl::desc("host (default); x86-64: code for x86-64-v3, x86-64-v4, "
-                    "x86-64-v4-vnni and x86-64-v4-amx in one library, which "
-                    "picks when it is loaded; one of these; aarch64; or a CPU "
-                    "name as LLVM knows it, such as cascadelake or apple-m1"));
+                    "x86-64-v4-vnni, x86-64-v4-bf16 and x86-64-v4-amx in one "
+                    "library, which picks when it is loaded; one of these; "
+                    "aarch64; or a CPU name as LLVM knows it, such as "
+                    "cascadelake or apple-m1"));
 static cl::opt<std::string> sysroot(
     "sysroot", cl::value_desc("DIR"), cl::cat(category),
     cl::desc("root of a system that the library is for, with its libc and "
@@ -103,9 +104,10 @@ static cl::opt<std::string> sysroot(
 static cl::opt<std::string> compute(
     "compute", cl::init("auto"), cl::value_desc("TYPE"), cl::cat(category),
     cl::desc("what products are computed in: f32; bf16: with f16 and bf16 "
-             "weights, by AMX, weights and activations rounded to bf16; auto "
-             "(default): bf16 with bf16 weights where the target has AMX, else "
-             "f32"));
+             "weights, by AMX or AVX512-BF16, weights and activations rounded "
+             "to bf16 (in a library for x86-64, where the processor has one of "
+             "them); auto (default): bf16 with bf16 weights where that is "
+             "faster, by AMX or on AMD's Zen 4 and later, else f32"));
 static WordOption<nju::EmitKind> emit(
     "emit", cl::init(nju::EmitKind::So), cl::cat(category),
     cl::desc("stop early and write"),

@@ -16,8 +16,8 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
   let description = [{
     For the writers of kernels: adds the kernels that `kernels` names, as public
     functions, so that their IR and assembly can be looked at, tested and timed.
-    Nothing is required of the module. Names: `pack_rows`, `pack_tiles`,
-    `linear_f32`, `linear_f16`, `linear_bf16` and the three with `_bias`,
+    Nothing is required of the module. Names: `pack_rows`, `pack_pairs`,
+    `pack_tiles`, `linear_f32`, `linear_f16`, `linear_bf16` and the three with `_bias`,
     `cache_write:GxD`, `cached_attention:HxGxD` (query heads, key/value heads,
     head dimension), these two also with `:f16` for a cache in f16, and the last
     with `:WINDOW`.
@@ -43,14 +43,15 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
                            "::mlir::vector::VectorDialect", "::nju::exec::ExecDialect"];
 }
 
-def EmulateAMX : Pass<"nju-emulate-amx", "::mlir::ModuleOp"> {
-  let summary = "Replaces AMX instructions by vector code that computes the same";
+def EmulateBF16 : Pass<"nju-emulate-bf16", "::mlir::ModuleOp"> {
+  let summary = "Replaces bf16 instructions by vector code that computes the same";
   let description = [{
     For tests, and to measure what bf16 costs in accuracy, on machines without
-    AMX: tiles become buffers, and a product of bf16 tiles what Intel's manual
-    says that TDPBF16PS does, subnormal numbers as zeros included. The conversion
-    of f32 to bf16 by AVX512-BF16 is replaced in the same way. Slow. What
-    `nju-compile --target=NAME+emulated-amx` runs last.
+    AMX or AVX512-BF16: tiles become buffers, and a product of bf16 tiles what
+    Intel's manual says that TDPBF16PS does, subnormal numbers as zeros included.
+    What AVX512-BF16 converts and multiplies is replaced in the same way. Slow.
+    What `nju-compile --target=NAME+emulated-amx` and `+emulated-avx512bf16` run
+    last.
 
     Before:
 
@@ -66,7 +67,8 @@ def EmulateAMX : Pass<"nju-emulate-amx", "::mlir::ModuleOp"> {
     After: a loop over 16 rows that stores zeros to a buffer, and one that copies
     the buffer to `%x`.
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+                           "::mlir::memref::MemRefDialect",
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 

@@ -52,15 +52,18 @@ struct ExtendedLevel {
 };
 } // namespace
 static constexpr StringLiteral kVNNI[] = {"avx512vnni"};
+static constexpr StringLiteral kBF16[] = {"avx512bf16", "avx512vnni"};
 static constexpr StringLiteral kAMX[] = {"amx-bf16", "amx-int8", "amx-tile",
                                          "avx512bf16", "avx512vnni"};
 static const ExtendedLevel kExtendedLevels[] = {
     {"x86-64-v4-amx", "x86-64-v4", kAMX},
+    {"x86-64-v4-bf16", "x86-64-v4", kBF16},
     {"x86-64-v4-vnni", "x86-64-v4", kVNNI},
 };
 /// What `x86-64` means, the most demanding first.
-static constexpr StringLiteral kVariants[] = {"x86-64-v4-amx", "x86-64-v4-vnni",
-                                              "x86-64-v4", "x86-64-v3"};
+static constexpr StringLiteral kVariants[] = {"x86-64-v4-amx", "x86-64-v4-bf16",
+                                              "x86-64-v4-vnni", "x86-64-v4",
+                                              "x86-64-v3"};
 
 //===----------------------------------------------------------------------===//
 // Features by name
@@ -181,8 +184,14 @@ bool nju::CPUTarget::hasFeature(StringRef feature) const {
 }
 
 bool nju::CPUTarget::hasAMXBF16() const {
-  return emulated || (avx512 && hasFeature("amx-tile") &&
-                      hasFeature("amx-bf16") && hasFeature("avx512bf16"));
+  if (emulatesBF16())
+    return emulated == Emulated::AMX;
+  return avx512 && hasFeature("amx-tile") && hasFeature("amx-bf16") &&
+         hasFeature("avx512bf16");
+}
+
+bool nju::CPUTarget::hasPairsOfBF16() const {
+  return emulatesBF16() || (avx512 && hasFeature("avx512bf16"));
 }
 
 Expected<nju::CPUTarget> nju::CPUTarget::get(StringRef name) {
@@ -192,7 +201,10 @@ Expected<nju::CPUTarget> nju::CPUTarget::get(StringRef name) {
                              join(ArrayRef(kVariants), ", "));
   CPUTarget target;
   target.name = name.str();
-  target.emulated = name.consume_back("+emulated-amx");
+  if (name.consume_back("+emulated-amx"))
+    target.emulated = Emulated::AMX;
+  else if (name.consume_back("+emulated-avx512bf16"))
+    target.emulated = Emulated::AVX512BF16;
   std::optional<Processor> processor = findProcessor(name);
   if (!processor)
     return unknownTarget(name);
@@ -211,13 +223,15 @@ Expected<nju::CPUTarget> nju::CPUTarget::get(StringRef name) {
     known = kX86Features;
   for (StringRef feature : known)
     if (set.contains(feature) &&
-        !(target.emulated && feature.starts_with("amx-"))) {
+        !(target.emulatesBF16() &&
+          (feature.starts_with("amx-") || feature == "avx512bf16"))) {
       target.features += (target.required.empty() ? "+" : ",+") + feature.str();
       target.required.push_back(feature.str());
     }
   // Zen's own prefetchers keep four streams at the speed of a plain read;
   // prefetch instructions cost a fifth of it.
   if (StringRef(target.cpu).starts_with("znver")) {
+    target.zen = true;
     target.readStreams = 4;
     target.prefetchBytes = 0;
   }
@@ -241,15 +255,17 @@ nju::CPUTarget::getVariants(StringRef name) {
 
 Expected<nju::ComputeType> nju::getComputeType(StringRef name,
                                                const CPUTarget &target) {
-  if (name == "f32" || (name == "auto" && !target.hasAMXBF16()))
+  bool isFast = target.hasAMXBF16() || target.hasFastPairsOfBF16();
+  if (name == "f32" || (name == "auto" && !isFast))
     return ComputeType::F32;
   if (name != "auto" && name != "bf16")
     return createStringError("unknown type '" + name +
                              "' to compute in, expected auto, f32 or bf16");
-  if (!target.hasAMXBF16())
+  if (!target.hasAMXBF16() && !target.hasPairsOfBF16())
     return createStringError(
-        "computing in bf16 needs a target with AMX, such as sapphirerapids; '" +
+        "computing in bf16 needs a target with AMX or AVX512-BF16, such as "
+        "sapphirerapids or znver4; '" +
         target.getName() + "' (" + target.getCPU() +
-        ") lacks amx-tile, amx-bf16 or avx512bf16");
+        ") lacks avx512bf16, and amx-tile or amx-bf16");
   return name == "auto" ? ComputeType::Auto : ComputeType::BF16;
 }

@@ -95,8 +95,10 @@ static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
   auto rest = ArrayRef(parts).drop_front();
   if (name == "pack_rows" && rest.empty())
     return library.packRows();
+  if (name == "pack_pairs" && rest.empty())
+    return library.packRows(LinearUnit::Pairs);
   if (name == "pack_tiles" && rest.empty())
-    return library.packTiles();
+    return library.packRows(LinearUnit::Tiles);
   if (name == "cached_attention" && !rest.empty())
     return emitAttention(library, rest[0], rest.drop_front());
   if (name == "cache_write" && !rest.empty())
@@ -135,8 +137,8 @@ void EmitKernels::runOnOperation() {
     if (!function) {
       getOperation().emitError()
           << "unknown kernel '" << spec
-          << "', expected pack_rows, pack_tiles, linear_f32, linear_f16, "
-             "linear_bf16, linear_*_bias, cache_write:GxD[:f16] or "
+          << "', expected pack_rows, pack_pairs, pack_tiles, linear_f32, "
+             "linear_f16, linear_bf16, linear_*_bias, cache_write:GxD[:f16] or "
              "cached_attention:HxGxD[:f16][:WINDOW]";
       return signalPassFailure();
     }

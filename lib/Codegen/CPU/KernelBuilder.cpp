@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
@@ -18,6 +19,21 @@ using Value = KernelBuilder::Value;
 
 Value KernelBuilder::index(int64_t value) {
   return arith::ConstantIndexOp::create(b, loc, value);
+}
+
+Value KernelBuilder::opaqueZero() {
+  Type i64 = b.getI64Type();
+  Value zero = arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(0));
+  Value opaque =
+      LLVM::InlineAsmOp::create(b, loc, i64, zero, /*asm_string=*/"",
+                                /*constraints=*/"=r,0",
+                                /*has_side_effects=*/false,
+                                /*is_align_stack=*/false,
+                                LLVM::tailcallkind::TailCallKind::None,
+                                /*asm_dialect=*/nullptr,
+                                /*operand_attrs=*/nullptr)
+          .getResult(0);
+  return arith::IndexCastOp::create(b, loc, b.getIndexType(), opaque);
 }
 
 Value KernelBuilder::f32(float value) {

@@ -36,6 +36,9 @@ public:
   }
 
   Value index(int64_t value);
+  /// The index 0, which LLVM takes for any other: it does not see that elements
+  /// that far apart are the same.
+  Value opaqueZero();
   Value f32(float value);
   /// A vector of `size` lanes (default: a register) that are all `value`.
   Value splat(float value, int64_t size = 0);

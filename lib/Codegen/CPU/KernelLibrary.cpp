@@ -14,16 +14,12 @@ nju::KernelLibrary::KernelLibrary(ModuleOp module, const CPUTarget &target,
                                   ComputeType compute)
     : module(module), target(target), compute(compute) {}
 
-bool nju::KernelLibrary::usesTiles(Type weightType) const {
-  switch (compute) {
-  case ComputeType::F32:
-    return false;
-  case ComputeType::Auto:
-    return weightType.isBF16();
-  case ComputeType::BF16:
-    return weightType.isBF16() || weightType.isF16();
-  }
-  return false;
+nju::LinearUnit nju::KernelLibrary::unitOf(Type weightType) const {
+  bool narrow = weightType.isBF16() ||
+                (weightType.isF16() && compute == ComputeType::BF16);
+  if (compute == ComputeType::F32 || !narrow)
+    return LinearUnit::FMA;
+  return target.hasAMXBF16() ? LinearUnit::Tiles : LinearUnit::Pairs;
 }
 
 func::FuncOp nju::KernelLibrary::lookup(StringRef name) {

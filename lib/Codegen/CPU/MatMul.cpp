@@ -11,10 +11,17 @@
 //
 // Several rows: the weights are the outer loop, so that they are read from
 // memory once, and a block of rows times a tile of columns is accumulated in
-// registers over all of K. Rows are cut evenly into the fewest blocks that fit
-// the registers: nearly all blocks are nearly full. The weights are prefetched:
+// registers over K. Rows are cut evenly into the fewest blocks that fit the
+// registers: nearly all blocks are nearly full. The weights are prefetched:
 // reading and computing take about as long as each other for 4 to 16 rows, and
 // do not overlap by themselves.
+//
+// Many rows, where making a register of weights out of what is stored costs
+// much of the time of their products:
+//
+//   for each panel, for each 18 blocks of rows: their sums stay in L2
+//     for each piece of K: its weights are staged in L1 as registers want them
+//       for each block of rows: add to its sums, in registers over the piece
 //
 // One row, or few: reading the weights is all that counts. Several panels are
 // read at once, each far from the others, so that memory sees several linear
@@ -23,6 +30,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "LinearArithmetic.h"
 #include "LinearOperands.h"
 #include "MatMulAMX.h"
 #include "mlir/IR/Matchers.h"
@@ -35,8 +43,13 @@ using namespace nju;
 
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
+using Columns = LinearColumns;
 
 static constexpr int64_t kCacheLine = 64;
+/// Steps of a piece of K whose weights are staged: 128 bytes each.
+static constexpr int64_t kStagedSteps = 256;
+/// Blocks of rows whose sums are kept for a panel.
+static constexpr int64_t kStagedBlocks = 18;
 
 namespace {
 
@@ -55,11 +68,6 @@ TileShape tileShape(const CPUTarget &target) {
   return target.getVectorRegisters() == 32 ? TileShape{14, 2} : TileShape{6, 2};
 }
 
-/// A vector of columns: `begin`, in elements, of a panel.
-struct Columns {
-  Value panel, begin;
-};
-
 /// Block `block` of the `blocks` blocks that `rows` rows are cut into.
 struct RowBlock {
   Value begin, size;
@@ -71,11 +79,17 @@ RowBlock rowBlock(KernelBuilder &k, Value rows, Value blocks, Value block) {
   return {begin, k.sub(end, begin)};
 }
 
+/// The steps [begin, end) of a panel.
+struct Piece {
+  Value panel, begin, end;
+};
+
 /// Emits the body of `linear`.
 class LinearEmitter : LinearOperands {
 public:
   LinearEmitter(KernelBuilder &k, const CPUTarget &target,
-                const LinearOptions &options, func::FuncOp function);
+                const LinearOptions &options, LinearUnit unit,
+                func::FuncOp function);
   void emit();
 
 private:
@@ -83,39 +97,70 @@ private:
   void emitOneRow();
   void emitFewRows(int64_t size);
   void emitManyRows();
+  Values overSteps(Values sums,
+                   llvm::function_ref<Values(Value, Values, bool)> body);
+  Values addStep(int64_t size, Value first, Value step, ArrayRef<Value> row,
+                 Values sums);
   Values sumBlock(Value w, int64_t size, RowBlock block,
                   ArrayRef<Columns> tile);
   void emitBlock(int64_t size, RowBlock block, ArrayRef<Columns> tile);
   void finishBlock(int64_t size, RowBlock block, ArrayRef<Columns> tile,
                    ArrayRef<Value> masks);
-  void prefetchTile(Value w, Value at, ArrayRef<Columns> tile,
+  void prefetchTile(Value w, Value row, ArrayRef<Columns> tile,
                     int64_t distance);
   llvm::SmallVector<Columns> columnsOf(ArrayRef<Value> panels);
   Value columnOf(const Columns &vector) {
     return k.add(k.mul(vector.panel, kPanelColumns), vector.begin);
   }
 
+  void emitStagedRows();
+  void stagePiece(Value w, Piece piece);
+  void prefetchNext(Piece piece, Value step);
+  void addStaged(Value number, int64_t size, RowBlock block, Value slot,
+                 ArrayRef<Columns> tile, Piece piece);
+  void finishStaged(Value panel, RowBlock block, Value slot);
+
   const CPUTarget &target;
+  std::unique_ptr<LinearArithmetic> arithmetic;
   TileShape shape;
-  Value products; ///< With an epilogue: [weights, elements of a block].
+  Value fullSteps, steps; ///< Of K; the one behind the full ones is partial.
+  Value products;         ///< With an epilogue: [weights, elements of a block].
+  /// 0, or null. Factors that are loaded again for each register of weights
+  /// become operands of the multiply-adds.
+  Value again;
+  /// Many rows: a piece of a panel, [steps, elements]; sums, [weights, rows of
+  /// all blocks, columns of a panel].
+  Value staged, stagedSums;
   int64_t elementBytes;
 };
 
 } // namespace
 
 LinearEmitter::LinearEmitter(KernelBuilder &k, const CPUTarget &target,
-                             const LinearOptions &options,
+                             const LinearOptions &options, LinearUnit unit,
                              func::FuncOp function)
     : LinearOperands(k, options, function), target(target),
-      shape(tileShape(target)) {
+      arithmetic(LinearArithmetic::create(k, unit)), shape(tileShape(target)) {
   elementBytes = options.weightType.getIntOrFloatBitWidth() / 8;
-  if (!options.epilogue)
+  fullSteps = k.div(depth, arithmetic->getRows());
+  steps = k.ceilDiv(depth, arithmetic->getRows());
+  if (target.embedsBroadcasts())
+    again = k.opaqueZero();
+  Type f32 = k.b.getF32Type();
+  auto scratch = [&](ArrayRef<int64_t> shape, Type element) {
+    return memref::AllocaOp::create(k.b, k.loc, MemRefType::get(shape, element),
+                                    k.b.getI64IntegerAttr(kCacheLine));
+  };
+  if (options.epilogue)
+    products =
+        scratch({options.weights, target.getVectorRegisters() * k.lanes}, f32);
+  if (unit == LinearUnit::FMA &&
+      (options.weightType.isF32() || !target.stagesWeights()))
     return;
-  auto type =
-      MemRefType::get({options.weights, target.getVectorRegisters() * k.lanes},
-                      k.b.getF32Type());
-  products = memref::AllocaOp::create(k.b, k.loc, type,
-                                      k.b.getI64IntegerAttr(kCacheLine));
+  staged = scratch({kStagedSteps, kPanelColumns * arithmetic->getRows()},
+                   arithmetic->getType());
+  stagedSums = scratch(
+      {options.weights, kStagedBlocks * shape.rows, kPanelColumns}, f32);
 }
 
 llvm::SmallVector<Columns> LinearEmitter::columnsOf(ArrayRef<Value> panels) {
@@ -126,46 +171,78 @@ llvm::SmallVector<Columns> LinearEmitter::columnsOf(ArrayRef<Value> panels) {
   return vectors;
 }
 
-/// Prefetches what the tile needs `distance` bytes after row `at`, each line
-/// once.
-void LinearEmitter::prefetchTile(Value w, Value at, ArrayRef<Columns> tile,
+/// Prefetches what the tile needs `distance` bytes after row `row`, each line
+/// of as many rows as a step has once.
+void LinearEmitter::prefetchTile(Value w, Value row, ArrayRef<Columns> tile,
                                  int64_t distance) {
-  if (distance == 0)
-    return;
-  Value ahead = k.add(at, distance / (kPanelColumns * elementBytes));
   int64_t perLine = std::max<int64_t>(1, kCacheLine / (k.lanes * elementBytes));
-  for (size_t v = 0; v < tile.size(); v += perLine)
-    k.prefetch(w, {tile[v].panel, ahead, tile[v].begin});
+  for (int64_t i = 0; i < arithmetic->getRows(); ++i) {
+    Value ahead = k.add(row, i + distance / (kPanelColumns * elementBytes));
+    for (size_t v = 0; v < tile.size(); v += perLine)
+      k.prefetch(w, {tile[v].panel, ahead, tile[v].begin});
+  }
+}
+
+/// Calls `body(step, sums, partial)` in a loop over the steps of K. The code
+/// for the partial one is there if there can be one.
+Values
+LinearEmitter::overSteps(Values sums,
+                         llvm::function_ref<Values(Value, Values, bool)> body) {
+  sums = k.loop(k.index(0), fullSteps, k.index(1), sums,
+                [&](Value step, Values s) { return body(step, s, false); });
+  if (arithmetic->getRows() == 1)
+    return sums;
+  return k.loop(fullSteps, steps, k.index(1), sums,
+                [&](Value step, Values s) { return body(step, s, true); });
 }
 
 /// One row: x is read as it is, and all weights at once.
 void LinearEmitter::emitOneRow() {
   int64_t streams =
       std::max<int64_t>(1, target.getReadStreams() / weights.size());
-  Value zero = k.index(0);
   dealPanels(streams, [&](ArrayRef<Value> panels) {
     llvm::SmallVector<Columns> tile = columnsOf(panels);
     Values sums(weights.size() * tile.size(), k.splat(0.0f));
-    auto step = [&](Value at, Values sums) {
-      Value factor = k.broadcast(k.load(x, {zero, at}));
+    sums = overSteps(sums, [&](Value step, Values sums, bool partial) {
+      Value factor = arithmetic->loadOnlyFactor(x, step, partial);
+      Value row = k.mul(step, arithmetic->getRows());
       for (auto [number, w] : llvm::enumerate(weights)) {
-        prefetchTile(w, at, tile, target.getPrefetchBytes());
-        for (auto [v, vector] : llvm::enumerate(tile)) {
+        if (target.getPrefetchBytes())
+          prefetchTile(w, row, tile, target.getPrefetchBytes());
+        Values loaded = arithmetic->loadWeights(w, tile, step, partial);
+        for (auto [v, weight] : llvm::enumerate(loaded)) {
           Value &sum = sums[number * tile.size() + v];
-          sum = k.fma(factor, k.loadVector(w, {vector.panel, at, vector.begin}),
-                      sum);
+          sum = arithmetic->multiplyAdd(factor, weight, sum);
         }
       }
       return sums;
-    };
-    sums = k.loop(zero, depth, k.index(1), sums, step);
+    });
     for (auto [v, vector] : llvm::enumerate(tile)) {
       Values own;
       for (size_t w = 0; w < weights.size(); ++w)
         own.push_back(sums[w * tile.size() + v]);
-      store(own, zero, columnOf(vector), maskOf(columnOf(vector)));
+      store(own, k.index(0), columnOf(vector), maskOf(columnOf(vector)));
     }
   });
+}
+
+/// Adds the products of `size` packed rows, which begin at element `packed`,
+/// with the weights of a step: [row][vector].
+Values LinearEmitter::addStep(int64_t size, Value packed, Value step,
+                              ArrayRef<Value> weights, Values sums) {
+  Value first = k.add(packed, k.mul(step, size));
+  bool embedded = again && weights.size() == 2;
+  for (int64_t r = 0; r < size; ++r) {
+    Value at = k.add(first, r);
+    Value factor = arithmetic->loadFactor(xp, at);
+    for (auto [v, weight] : llvm::enumerate(weights)) {
+      if (embedded && v == 1)
+        factor = arithmetic->loadFactor(xp, k.add(at, again));
+      Value &sum = sums[r * weights.size() + v];
+      sum = arithmetic->multiplyAdd(factor, weight, sum);
+    }
+  }
+  return sums;
 }
 
 /// `size` rows times some vectors of columns, summed over K: [row][vector].
@@ -174,24 +251,14 @@ Values LinearEmitter::sumBlock(Value w, int64_t size, RowBlock block,
   bool isOneStream = int64_t(tile.size()) * k.lanes <= kPanelColumns;
   int64_t distance =
       isOneStream ? target.getBlockPrefetchBytes() : target.getPrefetchBytes();
-  Value packed = k.mul(block.begin, depth);
+  Value packed = k.mul(block.begin, steps);
   Values sums(size * tile.size(), k.splat(0.0f));
-  auto step = [&](Value at, Values sums) {
-    prefetchTile(w, at, tile, distance);
-    Values row;
-    for (const Columns &vector : tile)
-      row.push_back(k.loadVector(w, {vector.panel, at, vector.begin}));
-    Value first = k.add(packed, k.mul(at, size));
-    for (int64_t r = 0; r < size; ++r) {
-      Value factor = k.broadcast(k.load(xp, {k.add(first, r)}));
-      for (auto [v, weights] : llvm::enumerate(row)) {
-        Value &sum = sums[r * tile.size() + v];
-        sum = k.fma(factor, weights, sum);
-      }
-    }
-    return sums;
-  };
-  return k.loop(k.index(0), depth, k.index(1), sums, step);
+  return overSteps(sums, [&](Value step, Values sums, bool partial) {
+    if (distance)
+      prefetchTile(w, k.mul(step, arithmetic->getRows()), tile, distance);
+    Values loaded = arithmetic->loadWeights(w, tile, step, partial);
+    return addStep(size, packed, step, loaded, sums);
+  });
 }
 
 void LinearEmitter::emitBlock(int64_t size, RowBlock block,
@@ -261,6 +328,8 @@ void LinearEmitter::emitFewRows(int64_t size) {
 
 /// Several blocks: each panel is read from memory by the first of them.
 void LinearEmitter::emitManyRows() {
+  if (staged)
+    return emitStagedRows();
   Value blocks = k.ceilDiv(rows, shape.rows);
   dealPanels(1, [&](ArrayRef<Value> panel) {
     emitTiles(panel.front(), [&](ArrayRef<Columns> tile) {
@@ -269,6 +338,121 @@ void LinearEmitter::emitManyRows() {
         k.switchOn(block.size, (shape.rows + 1) / 2, shape.rows,
                    [&](int64_t size) { emitBlock(size, block, tile); });
       });
+    });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Many rows with staged weights
+//===----------------------------------------------------------------------===//
+
+/// Stages the piece.
+void LinearEmitter::stagePiece(Value w, Piece piece) {
+  llvm::SmallVector<Columns> tile = columnsOf(piece.panel);
+  auto stage = [&](Value step, bool partial) {
+    Values loaded = arithmetic->loadWeights(w, tile, step, partial);
+    for (auto [vector, weight] : llvm::zip_equal(tile, loaded))
+      arithmetic->stage(weight, staged, k.sub(step, piece.begin), vector.begin);
+  };
+  Value full = k.min(piece.end, fullSteps);
+  k.loop(piece.begin, full, [&](Value step) { stage(step, false); });
+  if (arithmetic->getRows() > 1)
+    k.loop(full, piece.end, [&](Value step) { stage(step, true); });
+}
+
+/// While step `step` of the piece is multiplied, prefetches as much of what is
+/// staged next: the piece behind it, or the first of the panel that this worker
+/// gets next if the others are as fast.
+void LinearEmitter::prefetchNext(Piece piece, Value step) {
+  Value isLast = k.equal(piece.end, steps);
+  Value panel = k.select(isLast, k.add(piece.panel, workers), piece.panel);
+  Value begin = k.select(isLast, k.index(0), piece.end);
+  Value row =
+      k.mul(k.add(begin, k.sub(step, piece.begin)), arithmetic->getRows());
+  for (Value w : weights)
+    prefetchTile(w, row, columnsOf(panel), 0);
+}
+
+/// Adds the products of the piece, which is staged, to the sums of a block,
+/// which are `slot` and the rows behind it.
+void LinearEmitter::addStaged(Value number, int64_t size, RowBlock block,
+                              Value slot, ArrayRef<Columns> tile, Piece piece) {
+  Values sums;
+  for (int64_t r = 0; r < size; ++r)
+    for (const Columns &vector : tile)
+      sums.push_back(
+          k.loadVector(stagedSums, {number, k.add(slot, r), vector.begin}));
+  Value packed = k.mul(block.begin, steps);
+  auto add = [&](Value step, Values sums) {
+    prefetchNext(piece, step);
+    Values loaded;
+    for (const Columns &vector : tile)
+      loaded.push_back(arithmetic->loadStaged(staged, k.sub(step, piece.begin),
+                                              vector.begin));
+    return addStep(size, packed, step, loaded, sums);
+  };
+  sums = k.loop(piece.begin, piece.end, k.index(1), sums, add);
+  for (int64_t r = 0; r < size; ++r)
+    for (auto [v, vector] : llvm::enumerate(tile))
+      k.storeVector(sums[r * tile.size() + v], stagedSums,
+                    {number, k.add(slot, r), vector.begin});
+}
+
+/// Stores what becomes of the sums of a block.
+void LinearEmitter::finishStaged(Value panel, RowBlock block, Value slot) {
+  llvm::SmallVector<Columns> tile = columnsOf(panel);
+  Values masks;
+  for (const Columns &vector : tile)
+    masks.push_back(maskOf(columnOf(vector)));
+  k.loop(k.index(0), block.size, [&](Value r) {
+    for (auto [vector, mask] : llvm::zip_equal(tile, masks)) {
+      Values sums;
+      for (size_t w = 0; w < weights.size(); ++w)
+        sums.push_back(k.loadVector(
+            stagedSums, {k.index(w), k.add(slot, r), vector.begin}));
+      store(sums, k.add(block.begin, r), columnOf(vector), mask);
+    }
+  });
+}
+
+void LinearEmitter::emitStagedRows() {
+  Value blocks = k.ceilDiv(rows, shape.rows);
+  auto inGroup = [&](Value panel, Value first, Value last) {
+    auto forBlocks = [&](llvm::function_ref<void(RowBlock, Value)> body) {
+      k.loop(first, last, [&](Value number) {
+        body(rowBlock(k, rows, blocks, number),
+             k.mul(k.sub(number, first), shape.rows));
+      });
+    };
+    Value used = k.mul(k.sub(last, first), shape.rows);
+    for (size_t w = 0; w < weights.size(); ++w)
+      k.loop(k.index(0), used, [&](Value row) {
+        for (int64_t column = 0; column < kPanelColumns; column += k.lanes)
+          k.storeVector(k.splat(0.0f), stagedSums,
+                        {k.index(w), row, k.index(column)});
+      });
+    k.loop(k.index(0), steps, k.index(kStagedSteps), [&](Value begin) {
+      Piece piece{panel, begin, k.min(k.add(begin, kStagedSteps), steps)};
+      k.loop(k.index(0), k.index(weights.size()), [&](Value number) {
+        k.switchOn(number, 0, weights.size() - 1,
+                   [&](int64_t w) { stagePiece(weights[w], piece); });
+        emitTiles(panel, [&](ArrayRef<Columns> tile) {
+          forBlocks([&](RowBlock block, Value slot) {
+            auto add = [&](int64_t size) {
+              addStaged(number, size, block, slot, tile, piece);
+            };
+            k.switchOn(block.size, (shape.rows + 1) / 2, shape.rows, add);
+          });
+        });
+      });
+    });
+    forBlocks(
+        [&](RowBlock block, Value slot) { finishStaged(panel, block, slot); });
+  };
+  dealPanels(1, [&](ArrayRef<Value> panel) {
+    k.loop(k.index(0), blocks, k.index(kStagedBlocks), [&](Value first) {
+      Value last = k.min(k.add(first, kStagedBlocks), blocks);
+      inGroup(panel.front(), first, last);
     });
   });
 }
@@ -284,6 +468,17 @@ void LinearEmitter::emit() {
       [&] { emitManyRows(); });
 }
 
+/// Lanes of the vectors that sums are kept in. In bf16 there are instructions
+/// for 16 only, also where they are emulated.
+static int64_t lanesOf(const CPUTarget &target, LinearUnit unit) {
+  return unit == LinearUnit::FMA ? target.getVectorLanes() : 16;
+}
+
+static Type packedType(MLIRContext &context, LinearUnit unit) {
+  return unit == LinearUnit::FMA ? Type(Float32Type::get(&context))
+                                 : Type(BFloat16Type::get(&context));
+}
+
 static MemRefType dynamicMemRef(int64_t rank, Type element) {
   return MemRefType::get(llvm::SmallVector<int64_t>(rank, ShapedType::kDynamic),
                          element);
@@ -291,15 +486,17 @@ static MemRefType dynamicMemRef(int64_t rank, Type element) {
 
 /// "nju_linear_f16", "nju_linear_f16x2_epilogue3": equal names, equal
 /// functions.
-static std::string linearName(const LinearOptions &options, bool tiles,
+static std::string linearName(const LinearOptions &options, LinearUnit unit,
                               llvm::StringMap<unsigned> &epilogues) {
   std::string name = "nju_linear_";
   llvm::raw_string_ostream os(name);
   os << options.weightType;
   if (options.weights > 1)
     os << "x" << options.weights;
-  if (tiles)
+  if (unit == LinearUnit::Tiles)
     os << "_amx";
+  if (unit == LinearUnit::Pairs)
+    os << "_dpbf16";
   if (!options.epilogue)
     return name;
   std::string text = name;
@@ -331,14 +528,14 @@ static std::string linearName(const LinearOptions &options, bool tiles,
 
 func::FuncOp KernelLibrary::linear(const LinearOptions &options) {
   Builder types(module.getContext());
-  bool tiles = usesTiles(options.weightType);
-  std::string name = linearName(options, tiles, epilogues);
+  LinearUnit unit = unitOf(options.weightType);
+  std::string name = linearName(options, unit, epilogues);
   if (func::FuncOp known = lookup(name))
     return known;
   Type f32 = types.getF32Type();
   llvm::SmallVector<Type> arguments = {
       types.getIndexType(), types.getIndexType(), dynamicMemRef(2, f32),
-      dynamicMemRef(1, tiles ? types.getBF16Type() : f32)};
+      dynamicMemRef(1, packedType(*module.getContext(), unit))};
   arguments.append(options.weights,
                    MemRefType::get({ShapedType::kDynamic, ShapedType::kDynamic,
                                     kPanelColumns},
@@ -349,69 +546,103 @@ func::FuncOp KernelLibrary::linear(const LinearOptions &options) {
   arguments.push_back(dynamicMemRef(1, types.getI64Type()));
   func::FuncOp function = create(name, arguments);
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
-  KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  if (tiles)
+  KernelBuilder k(builder, module.getLoc(), lanesOf(target, unit));
+  if (unit == LinearUnit::Tiles)
     emitTileLinear(builder, target, options, function);
   else
-    LinearEmitter(k, target, options, function).emit();
+    LinearEmitter(k, target, options, unit, function).emit();
   func::ReturnOp::create(k.b, k.loc);
   return function;
 }
 
-func::FuncOp KernelLibrary::packing(
-    StringRef name, Type element,
-    llvm::function_ref<void(KernelBuilder &, Value, Value, Value, Value)>
-        emit) {
-  if (func::FuncOp known = lookup(name))
-    return known;
-  Builder types(module.getContext());
-  Type index = types.getIndexType();
-  func::FuncOp function =
-      create(name, {index, index, dynamicMemRef(2, types.getF32Type()),
-                    dynamicMemRef(1, element)});
-  OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
-  KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  function.setArgAttr(2, exec::kRowsAttr, builder.getI64IntegerAttr(0));
-  function->setAttr(exec::kIdleForOneRowAttr, builder.getUnitAttr());
-  Value x = function.getArgument(2), rows = k.dim(x, 0);
-  auto share = k.share(rows, function.getArgument(0), function.getArgument(1));
-  // A single row, `linear` reads as it is: nobody has to wait for it.
-  k.ifThen(k.less(k.index(1), rows), [&] {
-    emit(k, x, function.getArgument(3), share.first, share.second);
-  });
-  func::ReturnOp::create(k.b, k.loc);
-  return function;
-}
+//===----------------------------------------------------------------------===//
+// Packed rows
+//===----------------------------------------------------------------------===//
 
-/// Packs the rows [begin, end) of x into the row blocks of `linear`.
-static void emitPackRows(KernelBuilder &k, int64_t blockRows, Value x, Value xp,
-                         Value begin, Value end) {
+/// Of each block that some of the rows [begin, end) of x are in, packs those
+/// rows.
+static void packBlocks(KernelBuilder &k, LinearArithmetic &arithmetic,
+                       int64_t most, Value x, Value packed, Value begin,
+                       Value end) {
   Value rows = k.dim(x, 0), depth = k.dim(x, 1);
-  Value blocks = k.ceilDiv(rows, blockRows);
-  // Of each block that some of the worker's rows are in, those rows.
+  Value fullSteps = k.div(depth, arithmetic.getRows());
+  Value steps = k.ceilDiv(depth, arithmetic.getRows());
+  Value blocks = k.ceilDiv(rows, most);
   k.loop(k.index(0), blocks, [&](Value number) {
     RowBlock block = rowBlock(k, rows, blocks, number);
     Value first = k.sub(k.max(begin, block.begin), block.begin);
     Value last = k.min(end, k.add(block.begin, block.size));
     last = k.sub(k.max(last, block.begin), block.begin);
-    Value base = k.mul(block.begin, depth);
-    k.ifThen(k.less(first, last), [&] {
-      k.loop(k.index(0), depth, [&](Value at) {
-        Value group = k.add(base, k.mul(at, block.size));
-        k.loop(first, last, [&](Value r) {
-          k.store(k.load(x, {k.add(block.begin, r), at}), xp,
-                  {k.add(group, r)});
-        });
+    Value base = k.mul(block.begin, steps);
+    auto pack = [&](Value step, bool partial) {
+      Value group = k.add(base, k.mul(step, block.size));
+      k.loop(first, last, [&](Value r) {
+        arithmetic.packFactor(x, k.add(block.begin, r), step, partial, packed,
+                              k.add(group, r));
       });
+    };
+    k.ifThen(k.less(first, last), [&] {
+      k.loop(k.index(0), fullSteps, [&](Value step) { pack(step, false); });
+      if (arithmetic.getRows() > 1)
+        k.loop(fullSteps, steps, [&](Value step) { pack(step, true); });
     });
   });
 }
 
-func::FuncOp KernelLibrary::packRows() {
-  Type f32 = Float32Type::get(module.getContext());
-  return packing(
-      "nju_pack_rows", f32,
-      [&](KernelBuilder &k, Value x, Value xp, Value begin, Value end) {
-        emitPackRows(k, tileShape(target).rows, x, xp, begin, end);
-      });
+static StringRef packName(LinearUnit unit) {
+  switch (unit) {
+  case LinearUnit::FMA:
+    return "nju_pack_rows";
+  case LinearUnit::Pairs:
+    return "nju_pack_pairs";
+  case LinearUnit::Tiles:
+    return "nju_pack_tiles";
+  }
+  llvm_unreachable("unknown unit");
+}
+
+func::FuncOp KernelLibrary::packRows(LinearUnit unit) {
+  if (func::FuncOp known = lookup(packName(unit)))
+    return known;
+  Builder types(module.getContext());
+  Type index = types.getIndexType();
+  func::FuncOp function =
+      create(packName(unit),
+             {index, index, dynamicMemRef(2, types.getF32Type()),
+              dynamicMemRef(1, packedType(*module.getContext(), unit))});
+  OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
+  KernelBuilder k(builder, module.getLoc(), lanesOf(target, unit));
+  function.setArgAttr(2, exec::kRowsAttr, builder.getI64IntegerAttr(0));
+  function->setAttr(exec::kIdleForOneRowAttr, builder.getUnitAttr());
+  Value x = function.getArgument(2), xp = function.getArgument(3);
+  auto share =
+      k.share(k.dim(x, 0), function.getArgument(0), function.getArgument(1));
+  // A single row, `linear` reads as it is: nobody has to wait for it.
+  k.ifThen(k.less(k.index(1), k.dim(x, 0)), [&] {
+    if (unit == LinearUnit::Tiles)
+      emitPackTiles(k, x, xp, share.first, share.second);
+    else
+      packBlocks(k, *LinearArithmetic::create(k, unit), tileShape(target).rows,
+                 x, xp, share.first, share.second);
+  });
+  func::ReturnOp::create(k.b, k.loc);
+  return function;
+}
+
+Value KernelLibrary::countPacked(OpBuilder &b, Location loc, Value x,
+                                 LinearUnit unit) {
+  KernelBuilder k(b, loc, 1);
+  Value rows = k.dim(x, 0), depth = k.dim(x, 1);
+  switch (unit) {
+  case LinearUnit::FMA:
+    break;
+  case LinearUnit::Pairs:
+    depth = k.mul(k.ceilDiv(depth, 2), 2);
+    break;
+  case LinearUnit::Tiles:
+    rows = k.mul(k.ceilDiv(rows, kTileRows), kTileRows);
+    depth = k.mul(k.ceilDiv(depth, kTileDepth), kTileDepth);
+    break;
+  }
+  return k.mul(rows, depth);
 }

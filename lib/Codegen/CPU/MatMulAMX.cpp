@@ -41,9 +41,9 @@ using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
 /// Rows, and columns, of a tile of sums.
-static constexpr int64_t kTile = 16;
+static constexpr int64_t kTile = kTileRows;
 /// Elements of k in a tile of bf16: a row of it is 64 bytes.
-static constexpr int64_t kStep = 32;
+static constexpr int64_t kStep = kTileDepth;
 /// Steps in a block of k.
 static constexpr int64_t kBlockSteps = 8;
 /// Tiles of 16 rows whose sums are kept.
@@ -524,8 +524,8 @@ void nju::emitTileLinear(OpBuilder builder, const CPUTarget &target,
 }
 
 /// Packs the rows [begin, end) of x into tiles.
-static void emitPackTiles(KernelBuilder &k, Value x, Value xp, Value begin,
-                          Value end) {
+void nju::emitPackTiles(KernelBuilder &k, Value x, Value xp, Value begin,
+                        Value end) {
   Value depth = k.dim(x, 1);
   Value fullSteps = k.div(depth, kStep), steps = k.ceilDiv(depth, kStep);
   Value tiles = rowTiles(k, xp, k.dim(x, 0), steps);
@@ -541,16 +541,4 @@ static void emitPackTiles(KernelBuilder &k, Value x, Value xp, Value begin,
       store(fullSteps, loadRow(k, x, row, k.mul(fullSteps, kStep), depth));
     });
   });
-}
-
-Value KernelLibrary::countTileElements(OpBuilder &b, Location loc, Value x) {
-  KernelBuilder k(b, loc, kTile);
-  Value rows = k.mul(k.ceilDiv(k.dim(x, 0), kTile), kTile);
-  Value depth = k.mul(k.ceilDiv(k.dim(x, 1), kStep), kStep);
-  return k.mul(rows, depth);
-}
-
-func::FuncOp KernelLibrary::packTiles() {
-  return packing("nju_pack_tiles", BFloat16Type::get(module.getContext()),
-                 emitPackTiles);
 }

@@ -40,7 +40,7 @@ private:
   LogicalResult expand(CachedAttentionOp op);
   void launch(ImplicitLocOpBuilder &b, func::FuncOp kernel, ValueRange scalars,
               ArrayRef<Value> ins, ArrayRef<Value> outs);
-  Value packed(ImplicitLocOpBuilder &b, Value rows, bool tiles);
+  Value packed(ImplicitLocOpBuilder &b, Value rows, nju::LinearUnit unit);
   Value counter(ImplicitLocOpBuilder &b);
   void forgetWritten(Operation *op);
   FailureOr<nju::AttentionScratch>
@@ -106,20 +106,18 @@ void Expansion::launch(ImplicitLocOpBuilder &b, func::FuncOp kernel,
   LaunchOp::create(b, kernel.getSymName(), scalars, inputs, outputs);
 }
 
-/// The rows in f32 blocks or in bf16 tiles.
-Value Expansion::packed(ImplicitLocOpBuilder &b, Value rows, bool tiles) {
-  Type element = tiles ? Type(b.getBF16Type()) : Type(b.getF32Type());
-  auto type = MemRefType::get({ShapedType::kDynamic}, element);
+/// The rows as products with this unit read them.
+Value Expansion::packed(ImplicitLocOpBuilder &b, Value rows,
+                        nju::LinearUnit unit) {
+  func::FuncOp pack = library.packRows(unit);
+  auto type = cast<MemRefType>(pack.getArgumentTypes().back());
   for (auto [source, copy] : packs)
     if (source == rows && copy.getType() == type)
       return copy;
   Value matrix = flatten(b, rows, 1);
-  Value size =
-      tiles ? nju::KernelLibrary::countTileElements(b, b.getLoc(), matrix)
-            : countElements(b, rows);
+  Value size = nju::KernelLibrary::countPacked(b, b.getLoc(), matrix, unit);
   Value copy = memref::AllocOp::create(b, type, ValueRange{size});
-  launch(b, tiles ? library.packTiles() : library.packRows(), {}, {matrix},
-         {copy});
+  launch(b, pack, {}, {matrix}, {copy});
   packs.push_back({rows, copy});
   return copy;
 }
@@ -149,7 +147,7 @@ void Expansion::expand(LinearOp op) {
   options.weights = op.getWeights().size();
   if (!op.getEpilogue().empty())
     options.epilogue = &op.getEpilogue();
-  Value copy = packed(b, input, library.usesTiles(options.weightType));
+  Value copy = packed(b, input, library.unitOf(options.weightType));
   llvm::SmallVector<Value> ins{flatten(b, input, 1), copy};
   llvm::append_range(ins, op.getWeights());
   for (Value other : op.getOthers()) {

@@ -61,16 +61,17 @@ TEST(CPUTarget, X86HasVariants) {
   std::vector<llvm::StringRef> names;
   for (const CPUTarget &variant : variants)
     names.push_back(variant.getVariantName());
-  EXPECT_EQ(names,
-            (std::vector<llvm::StringRef>{"x86-64-v4-amx", "x86-64-v4-vnni",
-                                          "x86-64-v4", "x86-64-v3"}));
+  EXPECT_EQ(names, (std::vector<llvm::StringRef>{
+                       "x86-64-v4-amx", "x86-64-v4-bf16", "x86-64-v4-vnni",
+                       "x86-64-v4", "x86-64-v3"}));
   // Each needs all that the next one needs.
   for (size_t i = 0; i + 1 < variants.size(); ++i)
     for (const std::string &feature : variants[i + 1].getRequiredFeatures())
       EXPECT_TRUE(variants[i].hasFeature(feature)) << feature;
   EXPECT_TRUE(variants[0].hasFeature("amx-bf16"));
-  EXPECT_TRUE(variants[1].hasFeature("avx512vnni"));
-  EXPECT_FALSE(variants[1].hasFeature("avx512bf16"));
+  EXPECT_TRUE(variants[1].hasFeature("avx512bf16"));
+  EXPECT_TRUE(variants[2].hasFeature("avx512vnni"));
+  EXPECT_FALSE(variants[2].hasFeature("avx512bf16"));
   EXPECT_NE(errorOf("x86-64").find("means several processors"),
             std::string::npos);
 }
@@ -123,36 +124,47 @@ TEST(CPUTarget, EmulatedAMXIsNotRequired) {
   EXPECT_EQ(target.getName(), "x86-64-v3+emulated-amx");
   EXPECT_EQ(target.getCPU(), "x86-64-v3");
   EXPECT_TRUE(target.hasAMXBF16());
-  EXPECT_TRUE(target.emulatesAMX());
+  EXPECT_TRUE(target.emulatesBF16());
   EXPECT_FALSE(llvm::is_contained(target.getRequiredFeatures(), "amx-tile"));
+}
+
+TEST(CPUTarget, EmulatedPairsAreNotRequired) {
+  CPUTarget target =
+      llvm::cantFail(CPUTarget::get("znver4+emulated-avx512bf16"));
+  EXPECT_TRUE(target.hasPairsOfBF16());
+  EXPECT_FALSE(target.hasAMXBF16());
+  EXPECT_FALSE(llvm::is_contained(target.getRequiredFeatures(), "avx512bf16"));
 }
 
 TEST(CPUTarget, EmulationLeavesTilesAlone) {
   CPUTarget target =
       llvm::cantFail(CPUTarget::get("sapphirerapids+emulated-amx"));
-  EXPECT_TRUE(target.emulatesAMX());
+  EXPECT_TRUE(target.emulatesBF16());
   EXPECT_FALSE(llvm::is_contained(target.getRequiredFeatures(), "amx-tile"));
   target = llvm::cantFail(CPUTarget::get("sapphirerapids"));
-  EXPECT_FALSE(target.emulatesAMX());
+  EXPECT_FALSE(target.emulatesBF16());
   EXPECT_TRUE(llvm::is_contained(target.getRequiredFeatures(), "amx-tile"));
 }
 
-TEST(ComputeType, IsBF16WhereTheTargetHasAMX) {
-  CPUTarget amx = llvm::cantFail(CPUTarget::get("sapphirerapids"));
-  CPUTarget plain = llvm::cantFail(CPUTarget::get("znver4"));
-  auto type = [](llvm::StringRef name, const CPUTarget &target) {
-    return llvm::cantFail(getComputeType(name, target));
+TEST(ComputeType, IsBF16WhereThatIsFaster) {
+  auto type = [](llvm::StringRef name, llvm::StringRef target) {
+    return llvm::cantFail(
+        getComputeType(name, llvm::cantFail(CPUTarget::get(target))));
   };
-  EXPECT_EQ(type("auto", amx), ComputeType::Auto);
-  EXPECT_EQ(type("bf16", amx), ComputeType::BF16);
-  EXPECT_EQ(type("f32", amx), ComputeType::F32);
-  EXPECT_EQ(type("auto", plain), ComputeType::F32);
-  EXPECT_EQ(type("f32", plain), ComputeType::F32);
+  for (const char *target : {"sapphirerapids", "znver4"}) {
+    EXPECT_EQ(type("auto", target), ComputeType::Auto) << target;
+    EXPECT_EQ(type("bf16", target), ComputeType::BF16) << target;
+    EXPECT_EQ(type("f32", target), ComputeType::F32) << target;
+  }
+  EXPECT_EQ(type("auto", "cooperlake"), ComputeType::F32);
+  EXPECT_EQ(type("bf16", "cooperlake"), ComputeType::BF16);
+  EXPECT_EQ(type("auto", "cascadelake"), ComputeType::F32);
+  CPUTarget plain = llvm::cantFail(CPUTarget::get("cascadelake"));
   EXPECT_EQ(llvm::toString(getComputeType("bf16", plain).takeError()),
-            "computing in bf16 needs a target with AMX, such as "
-            "sapphirerapids; 'znver4' (znver4) lacks amx-tile, amx-bf16 or "
-            "avx512bf16");
-  EXPECT_EQ(llvm::toString(getComputeType("f64", amx).takeError()),
+            "computing in bf16 needs a target with AMX or AVX512-BF16, such as "
+            "sapphirerapids or znver4; 'cascadelake' (cascadelake) lacks "
+            "avx512bf16, and amx-tile or amx-bf16");
+  EXPECT_EQ(llvm::toString(getComputeType("f64", plain).takeError()),
             "unknown type 'f64' to compute in, expected auto, f32 or bf16");
 }
 

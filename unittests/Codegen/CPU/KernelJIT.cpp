@@ -35,9 +35,9 @@ KernelJIT::KernelJIT(llvm::StringRef targetName,
                         llvm::cantFail(getComputeType(compute, target)));
   for (Emitter emit : emitters)
     emit(library).setPublic();
-  if (target.emulatesAMX()) {
+  if (target.emulatesBF16()) {
     mlir::PassManager passes(&context);
-    passes.addPass(createEmulateAMX());
+    passes.addPass(createEmulateBF16());
     if (failed(passes.run(*module)))
       llvm::report_fatal_error("emulation failed");
   }
@@ -78,4 +78,13 @@ std::vector<std::string> nju::test::runnableTargets() {
   if (host->hasAVX512())
     targets.push_back("x86-64-v3");
   return targets;
+}
+
+bool nju::test::isRunnable(llvm::StringRef name) {
+  auto host = llvm::cantFail(CPUTarget::get("host"));
+  auto target = llvm::cantFail(CPUTarget::get(name));
+  return host.isX86() == target.isX86() &&
+         llvm::all_of(
+             target.getRequiredFeatures(),
+             [&](llvm::StringRef feature) { return host.hasFeature(feature); });
 }

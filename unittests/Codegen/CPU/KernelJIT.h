@@ -45,6 +45,8 @@ private:
 
 /// Targets whose code this machine runs: "host", and "x86-64-v3" in addition.
 std::vector<std::string> runnableTargets();
+/// Whether this machine has all that code for `target` may use.
+bool isRunnable(llvm::StringRef target);
 
 // Memrefs as the converted functions take them: parameters and arguments.
 #define NJU_MEMREF1(type) type *, type *, int64_t, int64_t, int64_t

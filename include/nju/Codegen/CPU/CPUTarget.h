@@ -33,8 +33,8 @@ public:
   /// `x86-64-v4-vnni`, `x86-64-v4-amx`, `aarch64`, or a processor name that
   /// LLVM knows. Fails, with a message that lists what is accepted, for another
   /// name and for an x86-64 processor without AVX2, FMA and F16C. With
-  /// `+emulated-amx` behind the name, products in bf16 are computed as AMX
-  /// would by other instructions, slowly.
+  /// `+emulated-amx` or `+emulated-avx512bf16` behind the name, products in
+  /// bf16 are computed as these would by other instructions, slowly.
   static llvm::Expected<CPUTarget> get(llvm::StringRef name);
 
   /// The processors that --target=`name` means, those that need most first:
@@ -67,7 +67,11 @@ public:
   bool hasAVX512() const { return avx512; }
   /// Whether tiles of bf16 can be multiplied, by AMX or as if by it.
   bool hasAMXBF16() const;
-  bool emulatesAMX() const { return emulated; }
+  /// Whether pairs of bf16 can be multiplied, by AVX512-BF16 or as if by it.
+  bool hasPairsOfBF16() const;
+  /// Whether that is faster than multiplying in f32.
+  bool hasFastPairsOfBF16() const { return zen && hasPairsOfBF16(); }
+  bool emulatesBF16() const { return emulated != Emulated::None; }
   /// f32 elements of a vector register: 4 (NEON), 8 or 16.
   int64_t getVectorLanes() const { return !x86 ? 4 : avx512 ? 16 : 8; }
   /// Number of vector registers: 16 or 32.
@@ -82,19 +86,28 @@ public:
   /// arithmetic takes about as long as reading and has to overlap with it:
   /// bench/README.md, "Several rows at once".
   int64_t getBlockPrefetchBytes() const { return 4096; }
+  /// Whether products of many rows widen f16 and bf16 weights before their
+  /// inner loops rather than in them: bench/README.md, "Staged weights".
+  bool stagesWeights() const { return x86 && !zen; }
+  /// Whether a multiply-add had better load the element that it multiplies a
+  /// register by than share a broadcast with its neighbour: bench/README.md,
+  /// "Factors from memory".
+  bool embedsBroadcasts() const { return avx512 && zen; }
 
 private:
   CPUTarget() = default;
 
   std::string name, cpu, triple, features;
   std::vector<std::string> required;
-  bool x86 = true, avx512 = false, emulated = false;
+  enum class Emulated { None, AMX, AVX512BF16 };
+  Emulated emulated = Emulated::None;
+  bool x86 = true, avx512 = false, zen = false;
   int64_t readStreams = 2, prefetchBytes = 2048;
 };
 
 /// The type that `name` (the value of --compute: `auto`, `f32` or `bf16`) means
-/// on `target`: without AMX, `auto` is f32. Fails for another name, and for
-/// bf16 without AMX.
+/// on `target`; `auto` is f32 where bf16 is not faster. Fails for another name,
+/// and for bf16 on a target that cannot multiply it.
 llvm::Expected<ComputeType> getComputeType(llvm::StringRef name,
                                            const CPUTarget &target);
 

@@ -67,6 +67,13 @@ struct LinearOptions {
   mlir::Region *epilogue = nullptr;
 };
 
+/// What a product is computed with.
+enum class LinearUnit {
+  FMA,   ///< Fused multiply-adds in f32.
+  Pairs, ///< bf16 with AVX512-BF16: two elements of K in an instruction.
+  Tiles  ///< bf16 with AMX.
+};
+
 /// Creates kernels in a module on first use: private functions at its end,
 /// named `nju_...`. Dialects used: amx, arith, func, llvm, memref, scf, vector.
 class KernelLibrary {
@@ -74,23 +81,20 @@ public:
   KernelLibrary(mlir::ModuleOp module, const CPUTarget &target,
                 ComputeType compute = ComputeType::F32);
 
-  /// True if `linear` with such weights computes in bf16, with AMX tiles: its
-  /// rows are packed by `packTiles`.
-  bool usesTiles(mlir::Type weightType) const;
+  /// What `linear` with weights of this type computes with.
+  LinearUnit unitOf(mlir::Type weightType) const;
 
-  /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xf32>): x is [T, K]; xp
-  /// gets its T * K elements in the row blocks that `linear` reads. Leaves xp
-  /// alone if T is 1.
-  mlir::func::FuncOp packRows();
+  /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xP>): x is [T, K]; xp
+  /// gets its rows as `linear` with this unit reads them. Leaves xp alone if T
+  /// is 1. P is f32 for FMA: the T * K elements in blocks of rows, column after
+  /// column of a block. It is bf16 for pairs: the same with two columns at
+  /// once; and for tiles: [T / 16][K / 32][16][32]. Where K does not fill
+  /// these, zeros do.
+  mlir::func::FuncOp packRows(LinearUnit unit = LinearUnit::FMA);
 
-  /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xbf16>): x is [T, K];
-  /// xp gets it in bf16, in tiles [T / 16][K / 32][16][32], with zeros where K
-  /// is no multiple of 32. Leaves xp alone if T is 1.
-  mlir::func::FuncOp packTiles();
-
-  /// The number of elements that `packTiles` makes of `x` (memref<?x?xf32>).
-  static mlir::Value countTileElements(mlir::OpBuilder &b, mlir::Location loc,
-                                       mlir::Value x);
+  /// The number of elements that `packRows` makes of `x` (memref<?x?xf32>).
+  static mlir::Value countPacked(mlir::OpBuilder &b, mlir::Location loc,
+                                 mlir::Value x, LinearUnit unit);
 
   /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xf32>,
   ///  w: memref<?x?x32xW>..., others: memref<?x?xf32> or memref<?xf32>...,
@@ -101,10 +105,13 @@ public:
   /// product is a chain of fused multiply-adds in ascending k from 0. No other
   /// may be y. `next` is one element that no other launch uses: it deals out
   /// the panels, is 0 before the launch and 0 after it.
-  /// If the weights' type uses tiles, xp is memref<?xbf16> from `packTiles`,
-  /// and an element is a sum, in ascending order, of what TDPBF16PS makes of 32
-  /// k each: two chains of fused multiply-adds, of the even and of the odd k,
-  /// which are then added to each other and to the sum.
+  /// In bf16, xp is memref<?xbf16>, weights and rows are rounded to the
+  /// nearest, ties to even, and subnormal numbers are zeros. With pairs, an
+  /// element is a chain of fused multiply-adds in ascending k, but of each two
+  /// the odd one first (VDPBF16PS). With tiles it is a sum, in ascending order,
+  /// of what TDPBF16PS makes of 32 k each: two chains of fused multiply-adds,
+  /// of the even and of the odd k, which are then added to each other and to
+  /// the sum.
   mlir::func::FuncOp linear(const LinearOptions &options);
 
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
@@ -142,14 +149,6 @@ private:
   mlir::func::FuncOp lookup(llvm::StringRef name);
   mlir::func::FuncOp create(llvm::StringRef name,
                             llvm::ArrayRef<mlir::Type> arguments);
-  /// A kernel that packs a matrix x, if it has several rows: `emit` packs the
-  /// rows [begin, end) into xp.
-  mlir::func::FuncOp packing(
-      llvm::StringRef name, mlir::Type element,
-      llvm::function_ref<void(KernelBuilder &k, mlir::Value x, mlir::Value xp,
-                              mlir::Value begin, mlir::Value end)>
-          emit);
-
   mlir::ModuleOp module;
   CPUTarget target;
   ComputeType compute;

@@ -1,4 +1,4 @@
-// RUN: nju-opt %s --nju-emulate-amx --split-input-file --verify-diagnostics
+// RUN: nju-opt %s --nju-emulate-bf16 --split-input-file --verify-diagnostics
 
 func.func @integers(%x: memref<16x64xi8>, %y: memref<16x16xi32>) {
   %c0 = arith.constant 0 : index

@@ -1,4 +1,4 @@
-//===- EmulateAMX.cpp - AMX without AMX -------------------------*- C++ -*-===//
+//===- EmulateBF16.cpp - bf16 without its instructions ----------*- C++ -*-===//
 //
 // Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -8,8 +8,8 @@
 //
 // A tile becomes a buffer on the stack, of f32, or of i32 where its elements
 // are pairs: each op that makes a tile has one, and products add to that of
-// their sums. What TDPBF16PS computes: Intel 64 and IA-32 Architectures
-// Software Developer's Manual, volume 2, "TDPBF16PS".
+// their sums. What TDPBF16PS and VDPBF16PS compute: Intel 64 and IA-32
+// Architectures Software Developer's Manual, volume 2, there.
 //
 //===----------------------------------------------------------------------===//
 
@@ -24,7 +24,7 @@
 #include "nju/Codegen/Passes.h"
 
 namespace nju {
-#define GEN_PASS_DEF_EMULATEAMX
+#define GEN_PASS_DEF_EMULATEBF16
 #include "nju/Codegen/Passes.h.inc"
 } // namespace nju
 
@@ -171,16 +171,65 @@ static void multiply(ImplicitLocOpBuilder &b, Value x, Value w, Value sums) {
   });
 }
 
+/// f32 lanes as bf16, to the nearest, ties to even. By integers: without the
+/// instruction, LLVM calls a function that no library of ours has.
+static Value roundToBF16(ImplicitLocOpBuilder &b, Value value) {
+  auto type = cast<VectorType>(value.getType());
+  Value bits = arith::BitcastOp::create(b, type.clone(b.getI32Type()), value);
+  Value upper = arith::ShRUIOp::create(b, bits, integers(b, type, 16));
+  Value odd = arith::AndIOp::create(b, upper, integers(b, type, 1));
+  Value rounded = arith::AddIOp::create(
+      b, bits, arith::AddIOp::create(b, odd, integers(b, type, 0x7fff)));
+  rounded = arith::ShRUIOp::create(b, rounded, integers(b, type, 16));
+  Value isNaN =
+      arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, value, value);
+  Value quiet = arith::OrIOp::create(b, upper, integers(b, type, 0x40));
+  Value result = arith::SelectOp::create(b, isNaN, quiet, rounded);
+  result = arith::TruncIOp::create(b, type.clone(b.getI16Type()), result);
+  return arith::BitcastOp::create(b, type.clone(b.getBF16Type()), result);
+}
+
 /// VCVTNE2PS2BF16: its second operand gives the lower half.
 static Value convertToBF16(ImplicitLocOpBuilder &b, LLVM::CallIntrinsicOp op) {
   Value halves[2];
   for (int64_t i = 0; i < 2; ++i) {
-    Value value = op.getArgs()[1 - i];
-    auto type = cast<VectorType>(value.getType()).clone(b.getBF16Type());
-    halves[i] = arith::TruncFOp::create(b, type, flush(b, value));
+    halves[i] = roundToBF16(b, flush(b, op.getArgs()[1 - i]));
   }
   auto order = llvm::to_vector(llvm::seq<int64_t>(0, 32));
   return vector::ShuffleOp::create(b, halves[0], halves[1], order);
+}
+
+/// The function that computes what VDPBF16PS does of vectors of these types: it
+/// adds the products of the odd elements, then of the even ones. There are
+/// hundreds of them in a kernel: calls keep it small.
+static func::FuncOp pairProduct(ModuleOp module, TypeRange types) {
+  constexpr StringLiteral name = "nju_emulated_dpbf16ps";
+  if (auto known = module.lookupSymbol<func::FuncOp>(name))
+    return known;
+  auto outside = OpBuilder::atBlockEnd(module.getBody());
+  auto function =
+      func::FuncOp::create(outside, module.getLoc(), name,
+                           outside.getFunctionType(types, types.front()));
+  function.setPrivate();
+  function->setAttr("passthrough", outside.getStrArrayAttr({"noinline"}));
+  auto b = ImplicitLocOpBuilder::atBlockBegin(module.getLoc(),
+                                              function.addEntryBlock());
+  Value sum = flush(b, function.getArgument(0)), factors[2];
+  auto pairs = cast<VectorType>(sum.getType()).clone(b.getI32Type());
+  for (int64_t i = 0; i < 2; ++i)
+    factors[i] =
+        vector::BitCastOp::create(b, pairs, function.getArgument(i + 1));
+  for (bool odd : {true, false})
+    sum = flush(b, vector::FMAOp::create(b, widen(b, factors[0], odd),
+                                         widen(b, factors[1], odd), sum));
+  func::ReturnOp::create(b, sum);
+  return function;
+}
+
+static Value multiplyPairs(ImplicitLocOpBuilder &b, LLVM::CallIntrinsicOp op) {
+  func::FuncOp product =
+      pairProduct(op->getParentOfType<ModuleOp>(), op.getArgs().getTypes());
+  return func::CallOp::create(b, product, op.getArgs()).getResult(0);
 }
 
 /// Tiles, wherever they are, get the types of what holds them. Ops that do not
@@ -226,10 +275,13 @@ static LogicalResult emulate(Operation *op, func::FuncOp function) {
              value);
   } else if (isa_and_nonnull<amx::AMXDialect>(op->getDialect())) {
     return op->emitOpError() << "cannot be emulated";
-  } else if (auto call = dyn_cast<LLVM::CallIntrinsicOp>(op);
-             call &&
-             call.getIntrin() == "llvm.x86.avx512bf16.cvtne2ps2bf16.512") {
-    value = convertToBF16(b, call);
+  } else if (auto call = dyn_cast<LLVM::CallIntrinsicOp>(op)) {
+    if (call.getIntrin() == "llvm.x86.avx512bf16.cvtne2ps2bf16.512")
+      value = convertToBF16(b, call);
+    else if (call.getIntrin() == "llvm.x86.avx512bf16.dpbf16ps.512")
+      value = multiplyPairs(b, call);
+    else
+      return success();
   } else {
     return success();
   }
@@ -240,9 +292,10 @@ static LogicalResult emulate(Operation *op, func::FuncOp function) {
 }
 
 namespace {
-struct EmulateAMX : nju::impl::EmulateAMXBase<EmulateAMX> {
+struct EmulateBF16 : nju::impl::EmulateBF16Base<EmulateBF16> {
   void runOnOperation() override {
-    for (auto function : getOperation().getOps<func::FuncOp>()) {
+    auto functions = llvm::to_vector(getOperation().getOps<func::FuncOp>());
+    for (func::FuncOp function : functions) {
       SmallVector<Operation *> ops;
       function.walk([&](Operation *op) { ops.push_back(op); });
       changeTypes(function);

@@ -1,4 +1,4 @@
-//===- MatMulAMXTests.cpp - Products in bf16 with AMX tiles -----*- C++ -*-===//
+//===- MatMulBF16Tests.cpp - Products in bf16 -------------------*- C++ -*-===//
 //
 // Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -6,8 +6,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The kernels run with AMX emulated, and where this machine has it with the
-// instructions themselves: both must give what the manual says, bit for bit.
+// The kernels run with AMX and AVX512-BF16 emulated, and where this machine has
+// one of them with the instructions themselves: all must give what the manual
+// says, bit for bit.
 //
 //===----------------------------------------------------------------------===//
 
@@ -97,18 +98,37 @@ struct Problem {
   std::vector<uint16_t> packed;
 };
 
-/// The call of `problem`, with rows in tiles.
+int64_t roundUp(int64_t value, int64_t step) {
+  return (value + step - 1) / step * step;
+}
+
+/// What computes: the code's target, and which kernels it has.
+struct Machine {
+  std::string target;
+  LinearUnit unit;
+
+  bool hasTiles() const { return unit == LinearUnit::Tiles; }
+  std::string kernel(const char *operands, const char *epilogue = "") const {
+    return std::string("nju_linear_") + operands +
+           (hasTiles() ? "_amx" : "_dpbf16") + epilogue;
+  }
+};
+
+/// The call of `problem`, with rows as `machine` reads them.
 struct Call : ProductCall<uint16_t> {
-  Call(Problem &p)
-      : ProductCall("nju_pack_tiles", p.x, p.depth, p.columns,
-                    (p.rows + 15) / 16 * 16 * ((p.depth + 31) / 32 * 32),
+  Call(const Machine &machine, Problem &p)
+      : ProductCall(machine.hasTiles() ? "nju_pack_tiles" : "nju_pack_pairs",
+                    p.x, p.depth, p.columns,
+                    machine.hasTiles()
+                        ? roundUp(p.rows, 16) * roundUp(p.depth, 32)
+                        : p.rows * roundUp(p.depth, 2),
                     kNaN) {}
 };
 
-std::vector<float> run(KernelJIT &jit, Problem &p, int64_t workers) {
-  Call call(p);
-  auto *kernel =
-      jit.get<Linear>(p.half ? "nju_linear_f16_amx" : "nju_linear_bf16_amx");
+std::vector<float> run(KernelJIT &jit, const Machine &machine, Problem &p,
+                       int64_t workers) {
+  Call call(machine, p);
+  auto *kernel = jit.get<Linear>(machine.kernel(p.half ? "f16" : "bf16"));
   return call.run(jit, workers, [&](int64_t worker, int64_t workers) {
     kernel(worker, workers, NJU_ARG2(p.x.data(), p.rows, p.depth),
            NJU_ARG1(call.packed.data(), call.size),
@@ -124,20 +144,39 @@ std::vector<float> toBF16(const std::vector<float> &values) {
   return rounded;
 }
 
-/// What the manual says of TDPBF16PS, tile after tile.
-std::vector<float> sumsOfTiles(const Problem &p) {
-  std::vector<float> x = toBF16(p.x), weights = toBF16(p.weights), y;
+/// What the manual says of TDPBF16PS, tile after tile: `x(k)` times `w(k)`.
+template <typename X, typename W>
+float sumOfTiles(int64_t depth, X x, W w) {
+  float sum = 0;
+  for (int64_t tile = 0; tile < depth; tile += 32) {
+    float chains[2] = {0, 0};
+    for (int64_t k = tile; k < std::min(tile + 32, depth); ++k)
+      chains[k % 2] = flush(std::fma(x(k), w(k), chains[k % 2]));
+    sum = flush(flush(sum) + flush(chains[0] + chains[1]));
+  }
+  return sum;
+}
+
+/// What the manual says of VDPBF16PS, pair after pair.
+template <typename X, typename W>
+float sumOfPairs(int64_t depth, X x, W w) {
+  float sum = 0;
+  for (int64_t k = 0; k < depth; k += 2) {
+    bool pair = k + 1 < depth;
+    sum = flush(std::fma(pair ? x(k + 1) : 0, pair ? w(k + 1) : 0, sum));
+    sum = flush(std::fma(x(k), w(k), sum));
+  }
+  return sum;
+}
+
+std::vector<float> sums(const Machine &machine, const Problem &p) {
+  std::vector<float> rows = toBF16(p.x), weights = toBF16(p.weights), y;
   for (int64_t t = 0; t < p.rows; ++t)
     for (int64_t n = 0; n < p.columns; ++n) {
-      float sum = 0;
-      for (int64_t tile = 0; tile < p.depth; tile += 32) {
-        float chains[2] = {0, 0};
-        for (int64_t k = tile; k < std::min(tile + 32, p.depth); ++k)
-          chains[k % 2] = flush(std::fma(
-              x[t * p.depth + k], weights[k * p.columns + n], chains[k % 2]));
-        sum = flush(flush(sum) + flush(chains[0] + chains[1]));
-      }
-      y.push_back(sum);
+      auto x = [&](int64_t k) { return rows[t * p.depth + k]; };
+      auto w = [&](int64_t k) { return weights[k * p.columns + n]; };
+      y.push_back(machine.hasTiles() ? sumOfTiles(p.depth, x, w)
+                                     : sumOfPairs(p.depth, x, w));
     }
   return y;
 }
@@ -173,24 +212,28 @@ constexpr double kF32Error = 1e-6;
 /// 2^-8 for each of the two factors of a product.
 constexpr double kBF16Error = 257.0 / 256 * 257.0 / 256 - 1 + kF32Error;
 
-/// Targets with AMX whose code runs here: the emulated one, and the host if
-/// Linux gives this process the tile registers.
-std::vector<std::string> targetsWithTiles() {
-  std::vector<std::string> targets;
-  for (std::string name : runnableTargets())
-    targets.push_back(name + "+emulated-amx");
+/// Machines whose code runs here: emulated ones, and the host if it has the
+/// instructions, and Linux gives this process the tile registers.
+std::vector<Machine> machines() {
+  std::vector<Machine> machines;
+  for (std::string name : runnableTargets()) {
+    machines.push_back({name + "+emulated-amx", LinearUnit::Tiles});
+    machines.push_back({name + "+emulated-avx512bf16", LinearUnit::Pairs});
+  }
   auto host = CPUTarget::get("host");
   constexpr int requestPermission = 0x1023, tileData = 18;
   if (!host)
     llvm::consumeError(host.takeError());
   else if (host->hasAMXBF16() &&
            syscall(SYS_arch_prctl, requestPermission, tileData) == 0)
-    targets.push_back("host");
-  return targets;
+    machines.push_back({"host", LinearUnit::Tiles});
+  else if (host->hasPairsOfBF16())
+    machines.push_back({"host", LinearUnit::Pairs});
+  return machines;
 }
 
 mlir::func::FuncOp emitLinear(KernelLibrary &library, bool half) {
-  mlir::Builder b(library.packTiles().getContext());
+  mlir::Builder b(library.packRows().getContext());
   LinearOptions options;
   options.weightType =
       half ? mlir::Type(b.getF16Type()) : mlir::Type(b.getBF16Type());
@@ -201,7 +244,7 @@ mlir::func::FuncOp emitLinear(KernelLibrary &library, bool half) {
 /// of two weights, or a product and a bias.
 template <typename Op>
 mlir::func::FuncOp emitWithEpilogue(KernelLibrary &library, int64_t weights) {
-  mlir::OpBuilder b(library.packTiles().getContext());
+  mlir::OpBuilder b(library.packRows().getContext());
   b.getContext()->loadDialect<exec::ExecDialect>();
   mlir::Region epilogue;
   mlir::Location loc = b.getUnknownLoc();
@@ -218,68 +261,70 @@ mlir::func::FuncOp emitWithEpilogue(KernelLibrary &library, int64_t weights) {
   return library.linear(options);
 }
 
-class MatMulAMXTest : public testing::TestWithParam<std::string> {
+class MatMulBF16Test : public testing::TestWithParam<Machine> {
 protected:
-  /// Compiled once for each target.
-  static KernelJIT &jitFor(const std::string &target) {
+  /// Compiled once for each machine.
+  static KernelJIT &jitFor(const Machine &machine) {
     static std::map<std::string, std::unique_ptr<KernelJIT>> jits;
-    std::unique_ptr<KernelJIT> &jit = jits[target];
+    std::unique_ptr<KernelJIT> &jit = jits[machine.target];
     if (!jit)
-      jit = compile(target);
+      jit = compile(machine);
     return *jit;
   }
-  static std::unique_ptr<KernelJIT> compile(const std::string &target) {
-    return std::unique_ptr<KernelJIT>(
-        new KernelJIT(target,
-                      {[](KernelLibrary &l) { return l.packTiles(); },
-                       [](KernelLibrary &l) { return emitLinear(l, true); },
-                       [](KernelLibrary &l) { return emitLinear(l, false); },
-                       [](KernelLibrary &l) {
-                         return emitWithEpilogue<mlir::arith::AddFOp>(l, 1);
-                       },
-                       [](KernelLibrary &l) {
-                         return emitWithEpilogue<mlir::arith::MulFOp>(l, 2);
-                       }},
-                      "bf16"));
+  static std::unique_ptr<KernelJIT> compile(const Machine &machine) {
+    return std::unique_ptr<KernelJIT>(new KernelJIT(
+        machine.target,
+        {[&](KernelLibrary &l) { return l.packRows(machine.unit); },
+         [](KernelLibrary &l) { return emitLinear(l, true); },
+         [](KernelLibrary &l) { return emitLinear(l, false); },
+         [](KernelLibrary &l) {
+           return emitWithEpilogue<mlir::arith::AddFOp>(l, 1);
+         },
+         [](KernelLibrary &l) {
+           return emitWithEpilogue<mlir::arith::MulFOp>(l, 2);
+         }},
+        "bf16"));
   }
+  const Machine &machine = GetParam();
   KernelJIT &jit = jitFor(GetParam());
 };
 
-TEST_P(MatMulAMXTest, EqualsWhatTheManualSays) {
+TEST_P(MatMulBF16Test, EqualsWhatTheManualSays) {
   struct {
     int64_t rows, depth, columns;
-  } shapes[] = {{1, 1, 1},      {1, 64, 70},   {2, 33, 31},   {16, 100, 64},
-                {17, 3, 33},    {33, 96, 40},  {48, 257, 96}, {64, 32, 32},
-                {100, 300, 50}, {530, 40, 290}};
+  } shapes[] = {{1, 1, 1},      {1, 64, 70},    {2, 33, 31},   {16, 100, 64},
+                {17, 3, 33},    {33, 96, 40},   {48, 257, 96}, {64, 32, 32},
+                {100, 300, 50}, {530, 40, 290}, {30, 1030, 70}};
   for (bool half : {true, false})
     for (auto &s : shapes) {
       Problem problem(s.rows, s.depth, s.columns, half, 1);
-      EXPECT_TRUE(sameBits(run(jit, problem, 2), sumsOfTiles(problem)))
+      EXPECT_TRUE(
+          sameBits(run(jit, machine, problem, 2), sums(machine, problem)))
           << (half ? "f16, " : "bf16, ") << s.rows << " x " << s.depth << " x "
           << s.columns;
     }
 }
 
-TEST_P(MatMulAMXTest, EqualsSumsInDoublePrecision) {
+TEST_P(MatMulBF16Test, EqualsSumsInDoublePrecision) {
   std::mt19937 random(2);
   auto upTo = [&](int64_t most) { return int64_t(random() % most) + 1; };
   for (int i = 0; i < 40; ++i) {
     int64_t depths[] = {1, 3, 33, 100, upTo(600)};
     Problem p(upTo(600), depths[i % 5], upTo(i % 4 ? 40 : 400), i % 3, i);
-    std::vector<float> y = run(jit, p, upTo(3));
+    std::vector<float> y = run(jit, machine, p, upTo(3));
     EXPECT_LT(largestError(p, toBF16(p.x), toBF16(p.weights), y), kF32Error);
     EXPECT_LT(largestError(p, p.x, p.weights, y), kBF16Error);
   }
 }
 
-TEST_P(MatMulAMXTest, AddsABias) {
-  auto *kernel = jit.get<LinearBias>("nju_linear_f16_amx_epilogue0");
+TEST_P(MatMulBF16Test, AddsABias) {
+  auto *kernel = jit.get<LinearBias>(machine.kernel("f16", "_epilogue0"));
   for (int64_t rows : {1, 2, 17, 40}) {
     Problem p(rows, 70, 75, true, rows);
-    std::vector<float> expected = sumsOfTiles(p);
+    std::vector<float> expected = sums(machine, p);
     for (size_t i = 0; i < expected.size(); ++i)
       expected[i] += p.bias[i % p.columns];
-    Call call(p);
+    Call call(machine, p);
     std::vector<float> y =
         call.run(jit, 2, [&](int64_t worker, int64_t workers) {
           kernel(worker, workers, NJU_ARG2(p.x.data(), p.rows, p.depth),
@@ -293,18 +338,19 @@ TEST_P(MatMulAMXTest, AddsABias) {
   }
 }
 
-TEST_P(MatMulAMXTest, MultipliesTwoProducts) {
-  auto *kernel = jit.get<LinearPair>("nju_linear_f16x2_amx_epilogue1");
+TEST_P(MatMulBF16Test, MultipliesTwoProducts) {
+  auto *kernel = jit.get<LinearPair>(machine.kernel("f16x2", "_epilogue1"));
   for (int64_t rows : {1, 16, 40})
     for (int64_t columns : {20, 75, 330}) {
       Problem p(rows, 300, columns, true, rows), q = p;
       Problem other(rows, 300, columns, true, rows + 1);
       q.packed = other.packed;
       q.weights = other.weights;
-      std::vector<float> expected = sumsOfTiles(p), factors = sumsOfTiles(q);
+      std::vector<float> expected = sums(machine, p),
+                         factors = sums(machine, q);
       for (size_t i = 0; i < expected.size(); ++i)
         expected[i] *= factors[i];
-      Call call(p);
+      Call call(machine, p);
       std::vector<float> y =
           call.run(jit, 2, [&](int64_t worker, int64_t workers) {
             kernel(worker, workers, NJU_ARG2(p.x.data(), p.rows, p.depth),
@@ -319,16 +365,16 @@ TEST_P(MatMulAMXTest, MultipliesTwoProducts) {
     }
 }
 
-TEST_P(MatMulAMXTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
+TEST_P(MatMulBF16Test, RowsDoNotDependOnTheBatchOrTheWorkers) {
   for (bool half : {true, false}) {
     Problem all(600, 270, 300, half, 3);
-    std::vector<float> expected = run(jit, all, 1);
-    for (int64_t rows : {1, 2, 5, 16, 17, 31, 32, 33, 100, 513})
+    std::vector<float> expected = run(jit, machine, all, 1);
+    for (int64_t rows : {1, 2, 5, 14, 15, 16, 17, 31, 32, 33, 100, 513})
       for (int64_t workers : {1, 3, 16}) {
         Problem some = all;
         some.rows = rows;
         some.x.assign(all.x.end() - rows * all.depth, all.x.end());
-        std::vector<float> y = run(jit, some, workers);
+        std::vector<float> y = run(jit, machine, some, workers);
         std::vector<float> last(expected.end() - y.size(), expected.end());
         EXPECT_TRUE(sameBits(y, last))
             << rows << " rows, " << workers << " workers";
@@ -336,22 +382,22 @@ TEST_P(MatMulAMXTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
   }
 }
 
-TEST_P(MatMulAMXTest, SubnormalNumbersAreZeros) {
+TEST_P(MatMulBF16Test, SubnormalNumbersAreZeros) {
   Problem problem(3, 64, 40, /*half=*/false, 4);
   for (size_t i = 0; i < problem.x.size(); ++i)
     problem.x[i] *= i % 3 ? 1e-39f : 1e-20f;
   for (size_t i = 0; i < problem.weights.size(); ++i)
     problem.weights[i] *= i % 5 ? 1e-18f : 1e-39f;
   problem.pack();
-  EXPECT_TRUE(sameBits(run(jit, problem, 1), sumsOfTiles(problem)));
+  EXPECT_TRUE(sameBits(run(jit, machine, problem, 1), sums(machine, problem)));
 }
 
-TEST_P(MatMulAMXTest, InfinitiesStayInTheirRow) {
+TEST_P(MatMulBF16Test, InfinitiesStayInTheirRow) {
   Problem problem(40, 50, 40, true, 5);
   Problem plain = problem;
   problem.x[3 * 50] = std::numeric_limits<float>::infinity();
-  std::vector<float> y = run(jit, problem, 1);
-  std::vector<float> expected = run(jit, plain, 1);
+  std::vector<float> y = run(jit, machine, problem, 1);
+  std::vector<float> expected = run(jit, machine, plain, 1);
   for (int64_t t = 0; t < 40; ++t)
     for (int64_t n = 0; n < 40; ++n)
       if (t == 3)
@@ -360,15 +406,23 @@ TEST_P(MatMulAMXTest, InfinitiesStayInTheirRow) {
         EXPECT_EQ(y[t * 40 + n], expected[t * 40 + n]);
 }
 
-TEST_P(MatMulAMXTest, NoRowsWriteNothing) {
-  Problem problem(0, 8, 40, true, 6);
-  EXPECT_TRUE(run(jit, problem, 2).empty());
+TEST_P(MatMulBF16Test, WhatIsNoNumberStaysInItsRow) {
+  Problem problem(20, 31, 40, true, 7);
+  problem.x[3 * 31 + 30] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> y = run(jit, machine, problem, 1);
+  for (int64_t t = 0; t < 20; ++t)
+    for (int64_t n = 0; n < 40; ++n)
+      EXPECT_EQ(std::isnan(y[t * 40 + n]), t == 3) << t;
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, MatMulAMXTest,
-                         testing::ValuesIn(targetsWithTiles()),
+TEST_P(MatMulBF16Test, NoRowsWriteNothing) {
+  Problem problem(0, 8, 40, true, 6);
+  EXPECT_TRUE(run(jit, machine, problem, 2).empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, MatMulBF16Test, testing::ValuesIn(machines()),
                          [](const auto &info) {
-                           std::string name = info.param;
+                           std::string name = info.param.target;
                            for (char &c : name)
                              c = std::isalnum(c) ? c : '_';
                            return name;
