@@ -204,8 +204,8 @@ nju_status WeightFile::load(const std::string &path,
 /// Brings the weights to where `options` want them.
 nju_status WeightFile::place(const std::string &path,
                              const nju_model_options &options) {
-  // Without a wish, they take at most half of the memory that is left.
-  bool fits = dataSize < getAvailableMemory() / 2;
+  // Without a wish, they leave a quarter of the memory that there is.
+  bool fits = dataSize < getAvailableMemory() / 4 * 3;
   if (options.weights_mode == NJU_WEIGHTS_LOAD)
     return load(path, options);
   if (options.weights_mode == NJU_WEIGHTS_DEFAULT && fits) {

@@ -126,7 +126,7 @@ void ModelOptions::add(CLI::App &command) {
       .add_option("--weights", weights,
                   "map the weight file, or load it into memory, which takes "
                   "longer and decodes faster (default: load it if it takes "
-                  "less than half of the available memory)")
+                  "less than three quarters of the available memory)")
       ->type_name("map|load")
       ->check(CLI::Validator(checkWeightsMode, ""));
   command.add_flag("--verify", verify,

@@ -63,8 +63,8 @@ typedef struct nju_model nju_model;
 
 /// Where the weights are while a model runs.
 typedef enum nju_weights_mode {
-  NJU_WEIGHTS_DEFAULT = 0, ///< Loaded if they take less than half of the
-                           ///< memory that is available, else mapped.
+  NJU_WEIGHTS_DEFAULT = 0, ///< Loaded if they take less than three quarters
+                           ///< of the available memory, else mapped.
   NJU_WEIGHTS_MAP,  ///< In the file, mapped: shared by processes, there at
                     ///< once if the file was read before, and dropped by the
                     ///< system when it needs the memory.
