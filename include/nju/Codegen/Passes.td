@@ -20,7 +20,8 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
     `pack_tiles`, `linear_f32`, `linear_f16`, `linear_bf16` and the three with `_bias`,
     `cache_write:GxD`, `cached_attention:HxGxD` (query heads, key/value heads,
     head dimension), these two also with `:f16` for a cache in f16, and the last
-    with `:WINDOW`.
+    with `:WINDOW`, `pack_lcq_rows:GROUP`, `lcq_linear:BITSxGROUPxRANKxSCALEBITS`,
+    which is also with `:offset`.
 
     Before: `module {}`. After `--nju-emit-kernels="kernels=pack_rows"` (the body
     is left out):

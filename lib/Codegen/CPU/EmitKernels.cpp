@@ -75,6 +75,28 @@ static func::FuncOp emitCacheWrite(KernelLibrary &library, StringRef sizes,
 }
 
 /// A product with a bias as its epilogue.
+static func::FuncOp emitLCQLinear(KernelLibrary &library, StringRef sizes,
+                                  ArrayRef<StringRef> rest) {
+  llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 4);
+  bool offset = rest.size() == 1 && rest[0] == "offset";
+  if (parsed.empty() || (!rest.empty() && !offset))
+    return nullptr;
+  LCQLinearOptions options;
+  options.bits = parsed[0];
+  options.group = parsed[1];
+  options.rank = parsed[2];
+  options.scaleBits = parsed[3];
+  options.offset = offset;
+  return options.isValid() ? library.lcqLinear(options) : nullptr;
+}
+
+static func::FuncOp emitPackLCQRows(KernelLibrary &library, StringRef sizes) {
+  llvm::SmallVector<int64_t> group = parseSizes(sizes, 1);
+  if (group.empty() || group[0] % 8 != 0)
+    return nullptr;
+  return library.packLCQRows(group[0]);
+}
+
 static func::FuncOp emitLinearBias(KernelLibrary &library,
                                    LinearOptions options,
                                    MLIRContext *context) {
@@ -103,6 +125,10 @@ static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
     return emitAttention(library, rest[0], rest.drop_front());
   if (name == "cache_write" && !rest.empty())
     return emitCacheWrite(library, rest[0], rest.drop_front());
+  if (name == "lcq_linear" && !rest.empty())
+    return emitLCQLinear(library, rest[0], rest.drop_front());
+  if (name == "pack_lcq_rows" && rest.size() == 1)
+    return emitPackLCQRows(library, rest[0]);
   if (!name.consume_front("linear_") || !rest.empty())
     return nullptr;
   bool bias = name.consume_back("_bias");
@@ -133,13 +159,20 @@ void EmitKernels::runOnOperation() {
   }
   KernelLibrary library(getOperation(), *cpu, *type);
   for (const std::string &spec : kernels) {
+    if (StringRef(spec).starts_with("lcq_linear") && !library.supportsLCQ()) {
+      getOperation().emitError()
+          << "kernel '" << spec << "' needs an x86-64 target, found '" << target
+          << "'";
+      return signalPassFailure();
+    }
     func::FuncOp function = emitKernel(library, spec, &getContext());
     if (!function) {
       getOperation().emitError()
           << "unknown kernel '" << spec
           << "', expected pack_rows, pack_pairs, pack_tiles, linear_f32, "
-             "linear_f16, linear_bf16, linear_*_bias, cache_write:GxD[:f16] or "
-             "cached_attention:HxGxD[:f16][:WINDOW]";
+             "linear_f16, linear_bf16, linear_*_bias, pack_lcq_rows:GROUP, "
+             "lcq_linear:BITSxGROUPxRANKxSCALEBITS[:offset], "
+             "cache_write:GxD[:f16] or cached_attention:HxGxD[:f16][:WINDOW]";
       return signalPassFailure();
     }
     function.setPublic();

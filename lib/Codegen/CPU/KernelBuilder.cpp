@@ -141,6 +141,10 @@ Value KernelBuilder::lanesI32() {
   return arith::ConstantOp::create(
       b, loc, DenseElementsAttr::get(type, ArrayRef<int32_t>(steps)));
 }
+Value KernelBuilder::firstLanes(Value count) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, lanesI32(),
+                               broadcastI32(count));
+}
 Value KernelBuilder::fma(Value x, Value y, Value z) {
   return vector::FMAOp::create(b, loc, x, y, z);
 }
@@ -266,6 +270,26 @@ void KernelBuilder::deal(Value count, Value next, Value workers,
   ifThen(last, [&] {
     store(arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(0)), next,
           zero);
+  });
+}
+
+void KernelBuilder::dealApart(
+    Value count, int64_t streams, Value next, Value workers,
+    llvm::function_ref<void(llvm::ArrayRef<Value>)> body) {
+  if (streams == 1)
+    return deal(count, next, workers, [&](Value item) { body(item); });
+  Value length = div(count, streams);
+  Value rest = sub(count, mul(length, streams));
+  deal(add(length, rest), next, workers, [&](Value ticket) {
+    ifThenElse(
+        less(ticket, length),
+        [&] {
+          Values group{ticket};
+          for (int64_t s = 1; s < streams; ++s)
+            group.push_back(add(group.back(), length));
+          body(group);
+        },
+        [&] { body(add(ticket, mul(length, streams - 1))); });
   });
 }
 

@@ -80,6 +80,9 @@ public:
   Value broadcastI32(Value index);
   /// 0, 1, 2, ... as i32.
   Value lanesI32();
+  /// A mask that has the first `count` lanes: none of them if it is negative,
+  /// all if it is greater.
+  Value firstLanes(Value count);
   Value fma(Value x, Value y, Value z);
   Value mulf(Value x, Value y);
   Value addf(Value x, Value y);
@@ -115,6 +118,13 @@ public:
   /// any worker begins and after all are done.
   void deal(Value count, Value next, Value workers,
             llvm::function_ref<void(Value)> body);
+
+  /// The same, but calls `body` for `streams` items at a time, which lie far
+  /// from each other so that memory sees as many linear streams; then for those
+  /// left, one by one. `body` gets fewer items than `streams` once only, for
+  /// which it emits code again.
+  void dealApart(Value count, int64_t streams, Value next, Value workers,
+                 llvm::function_ref<void(llvm::ArrayRef<Value>)> body);
 
   /// What the block of scalar elementwise ops yields for these vectors, which
   /// stand for its arguments. Other values that it uses are constants.

@@ -33,9 +33,7 @@ LinearOperands::LinearOperands(KernelBuilder &k, const LinearOptions &options,
 }
 
 Value LinearOperands::maskOf(Value column) {
-  Value left = k.broadcastI32(k.sub(columns, column));
-  return arith::CmpIOp::create(k.b, k.loc, arith::CmpIPredicate::slt,
-                               k.lanesI32(), left);
+  return k.firstLanes(k.sub(columns, column));
 }
 
 void LinearOperands::store(ArrayRef<Value> products, Value row, Value column,
@@ -55,19 +53,5 @@ void LinearOperands::store(ArrayRef<Value> products, Value row, Value column,
 
 void LinearOperands::dealPanels(
     int64_t count, llvm::function_ref<void(ArrayRef<Value>)> body) {
-  if (count == 1)
-    return deal(panels, [&](Value panel) { body(panel); });
-  Value length = k.div(panels, count);
-  Value rest = k.sub(panels, k.mul(length, count));
-  deal(k.add(length, rest), [&](Value ticket) {
-    k.ifThenElse(
-        k.less(ticket, length),
-        [&] {
-          Values group{ticket};
-          for (int64_t c = 1; c < count; ++c)
-            group.push_back(k.add(group.back(), length));
-          body(group);
-        },
-        [&] { body(k.add(ticket, k.mul(length, count - 1))); });
-  });
+  k.dealApart(panels, count, next, workers, body);
 }

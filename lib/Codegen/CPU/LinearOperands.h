@@ -30,10 +30,8 @@ public:
   void store(llvm::ArrayRef<Value> products, Value row, Value column,
              Value mask);
 
-  /// Deals out work; every worker must do so once. Calls `body` for `count`
-  /// panels at a time, which lie far from each other so that memory sees as
-  /// many linear streams; then for those left, one by one. `body` gets fewer
-  /// panels than `count` once only, for which it emits code again.
+  /// Deals out work; every worker must do so once: `count` panels at a time,
+  /// as `KernelBuilder::dealApart` does.
   void dealPanels(int64_t count,
                   llvm::function_ref<void(llvm::ArrayRef<Value>)> body);
   /// The same for `count` items of any kind.

@@ -74,6 +74,20 @@ enum class LinearUnit {
   Tiles  ///< bf16 with AMX.
 };
 
+/// What distinguishes one product with weights quantized by LCQ from another:
+/// the format of the weights ("nju/Quantization/Packing.h").
+struct LCQLinearOptions {
+  int64_t bits = 4;   ///< Of a code: 2, 3 or 4.
+  int64_t group = 32; ///< Columns of a group: a multiple of getLineColumns().
+  int64_t rank = 1;   ///< Rows of the basis: 1 to 3.
+  int64_t scaleBits = 8; ///< Of a scale or offset: 8 (int8) or 16 (f16).
+  bool offset = false;   ///< Whether groups have an offset.
+
+  /// Columns of the smallest number of whole lines.
+  int64_t getLineColumns() const { return bits == 3 ? 32 : 32 / bits; }
+  bool isValid() const;
+};
+
 /// Creates kernels in a module on first use: private functions at its end,
 /// named `nju_...`. Dialects used: amx, arith, func, llvm, memref, scf, vector.
 class KernelLibrary {
@@ -113,6 +127,30 @@ public:
   /// of the even and of the odd k, which are then added to each other and to
   /// the sum.
   mlir::func::FuncOp linear(const LinearOptions &options);
+
+  /// Whether there are products with weights quantized by LCQ: on x86-64.
+  bool supportsLCQ() const { return target.isX86(); }
+
+  /// (worker, workers, x: memref<?x?xf32>, xq: memref<?x?xi8>,
+  ///  scales: memref<?x?xf32>, sums: memref<?x?xi32>): rounds x [T, K] to
+  /// int8. xq is [T, Kp], where Kp is K filled up to whole lines of weights and
+  /// gets zeros behind K; scales and sums are [T, Kp / group, rounded up]. The
+  /// largest magnitude of a group becomes 127; x is about scales * xq, and sums
+  /// are those of xq. A group with a NaN or an infinity has a scale of NaN; one
+  /// whose numbers are all below 1e-30 becomes 0.
+  mlir::func::FuncOp packLCQRows(int64_t group);
+
+  /// (worker, workers, scale_unit: f32, offset_unit: f32,
+  ///  xq: memref<?x?xi8>, scales: memref<?x?xf32>, sums: memref<?x?xi32>,
+  ///  w: memref<?xi8>, basis: memref<?x?xi8>, factors: memref<?xf32>,
+  ///  y: memref<?x?xf32>, next: memref<?xi64>):
+  /// y [T, N] = x w, with xq, scales and sums from `packLCQRows`, and the other
+  /// operands those of an `lcq::PackedMatrix`. With int8 scales the units, and
+  /// with f16 scales the factors, are not read. The dot products of a group are
+  /// exact integers; each is multiplied with the scale of x and, in a fused
+  /// multiply-add, with that of the weights, groups in ascending order. `next`
+  /// is as that of `linear`. Only where `supportsLCQ`.
+  mlir::func::FuncOp lcqLinear(const LCQLinearOptions &options);
 
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
   /// index,

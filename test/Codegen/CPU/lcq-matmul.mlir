@@ -1,0 +1,81 @@
+// The inner loops of products with weights quantized by LCQ: a look-up and a
+// dot product for each four columns and rank, without sums in memory.
+
+// DEFINE: %{kernel} = lcq_linear:4x32x1x8
+// DEFINE: %{target} = x86-64-v4-vnni
+// DEFINE: %{attr} = -mattr=+avx512vnni
+// DEFINE: %{cpu} = x86-64-v4
+// DEFINE: %{compile} = nju-opt %s --nju-emit-kernels="kernels=%{kernel} target=%{target}" --nju-lower-to-llvm | mlir-translate --mlir-to-llvmir | llc -O3 -mcpu=%{cpu} %{attr}
+
+// RUN: %{compile} | FileCheck %s --check-prefix=VNNI
+// REDEFINE: %{kernel} = lcq_linear:2x64x2x16:offset
+// RUN: %{compile} | FileCheck %s --check-prefix=VNNI
+// REDEFINE: %{kernel} = lcq_linear:3x64x2x8
+// RUN: %{compile} | FileCheck %s --check-prefix=THREE
+
+// REDEFINE: %{kernel} = lcq_linear:4x32x1x8
+// REDEFINE: %{target} = x86-64-v4
+// REDEFINE: %{attr} = -mattr=+avx512bw
+// RUN: %{compile} | FileCheck %s --check-prefix=V4
+// REDEFINE: %{target} = x86-64-v3
+// REDEFINE: %{cpu} = x86-64-v3
+// REDEFINE: %{attr} = -mattr=+avx2
+// RUN: %{compile} | FileCheck %s --check-prefix=V3
+// REDEFINE: %{target} = alderlake
+// REDEFINE: %{cpu} = alderlake
+// REDEFINE: %{attr} = -mattr=+avxvnni
+// RUN: %{compile} | FileCheck %s --check-prefix=AVXVNNI
+
+// RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8 target=znver4" | FileCheck %s --check-prefix=ZEN
+// RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8 target=cascadelake" | FileCheck %s --check-prefix=INTEL
+// RUN: nju-opt %s --nju-emit-kernels="kernels=pack_lcq_rows:32 target=x86-64-v3" | FileCheck %s --check-prefix=PACK
+
+// VNNI-LABEL: nju_lcq_linear
+// VNNI-NOT: vpmaddubsw
+// VNNI: lock{{[[:space:]]+}}xadd
+// VNNI: vpshufb {{.*}}zmm
+// VNNI: vpdpbusd {{.*}}zmm
+// VNNI-NOT: vpmaddubsw
+
+// The bits of the last two units are put together by one instruction.
+// THREE-LABEL: nju_lcq_linear
+// THREE: vpternlog
+// THREE: vpdpbusd {{.*}}zmm
+
+// V4-LABEL: nju_lcq_linear
+// V4-NOT: vpdpbusd
+// V4: vpshufb {{.*}}zmm
+// V4: vpmaddubsw {{.*}}zmm
+// V4: vpmaddwd {{.*}}zmm
+// V4-NOT: vpdpbusd
+
+// V3-LABEL: nju_lcq_linear
+// V3-NOT: {{zmm|vpdpbusd}}
+// V3: vpshufb {{.*}}ymm
+// V3: vpsignb {{.*}}ymm
+// V3: vpmaddubsw {{.*}}ymm
+// V3: vpmaddwd {{.*}}ymm
+// V3-NOT: {{zmm|vpdpbusd}}
+
+// AVXVNNI-LABEL: nju_lcq_linear
+// AVXVNNI-NOT: vpmaddubsw
+// AVXVNNI: vpdpbusd {{.*}}ymm
+// AVXVNNI-NOT: vpmaddubsw
+
+// Four tiles at once and no prefetch: 32 dot products of four columns for a
+// group of 32 columns.
+// ZEN-LABEL: func.func @nju_lcq_linear_4x32x1x8(
+// ZEN-NOT: memref.prefetch
+// ZEN: scf.for {{.*}} iter_args
+// ZEN-COUNT-32: vpdpbusd.512
+// ZEN-NOT: memref.prefetch
+// ZEN: return
+
+// INTEL-LABEL: func.func @nju_lcq_linear_4x32x1x8(
+// INTEL: memref.prefetch
+// INTEL: vpdpbusd.512
+
+// PACK-LABEL: func.func @nju_pack_lcq_rows_32(
+// PACK: vector.maskedload
+// PACK: arith.trunci {{.*}} vector<8xi8>
+module {}
