@@ -10,7 +10,7 @@
 // cores or OMP_NUM_THREADS of them. The limits are measured between the
 // kernels, since other work on the machine changes both.
 //
-//   bench-kernels [f16|bf16|f32|attention]
+//   bench-kernels [f16|bf16|f32|lcq|attention]
 //
 //===----------------------------------------------------------------------===//
 
@@ -31,6 +31,14 @@ using PackRows = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float));
 using Linear = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float),
                     NJU_MEMREF3(void), NJU_MEMREF2(float),
                     NJU_MEMREF1(int64_t));
+using PackLCQRows = void(int64_t, int64_t, NJU_MEMREF2(float),
+                         NJU_MEMREF2(int8_t), NJU_MEMREF2(float),
+                         NJU_MEMREF2(int32_t));
+using LCQLinear = void(int64_t, int64_t, float, float, NJU_MEMREF2(int8_t),
+                       NJU_MEMREF2(float), NJU_MEMREF2(int32_t),
+                       NJU_MEMREF1(uint8_t), NJU_MEMREF2(int8_t),
+                       NJU_MEMREF1(float), NJU_MEMREF2(float),
+                       NJU_MEMREF1(int64_t));
 using Attention = void(int64_t, int64_t, int64_t, int64_t, int64_t, float,
                        NJU_MEMREF3(float), NJU_MEMREF1(int32_t),
                        NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
@@ -143,6 +151,82 @@ void Bench::linear(int64_t depth, int64_t columns, int64_t rows) {
     std::free(data);
 }
 
+/// One row times weights quantized by LCQ with int8 scales: random bytes, whose
+/// speed is that of any others. K is whole groups.
+static void lcqLinear(const LCQLinearOptions &options, int64_t depth,
+                      int64_t columns) {
+  std::string names[2];
+  KernelJIT jit("host", {[&](KernelLibrary &l) {
+                           auto kernel = l.packLCQRows(options.group);
+                           names[0] = kernel.getName().str();
+                           return kernel;
+                         },
+                         [&](KernelLibrary &l) {
+                           auto kernel = l.lcqLinear(options);
+                           names[1] = kernel.getName().str();
+                           return kernel;
+                         }});
+  int64_t groups = depth / options.group, tiles = (columns + 15) / 16;
+  int64_t groupBytes =
+      16 * (options.rank + options.offset) + options.group * 2 * options.bits;
+  int64_t size = tiles * groups * groupBytes;
+  int64_t copies = std::max<int64_t>(1, (600 << 20) / size);
+  auto *weights = allocate<uint8_t>(size * copies);
+  for (int64_t i = 0; i < size * copies; ++i)
+    weights[i] = i * 2654435761u >> 24;
+  auto *x = allocate<float>(depth), *scales = allocate<float>(groups);
+  auto *xq = allocate<int8_t>(depth), *basis = allocate<int8_t>(3 * 16);
+  auto *sums = allocate<int32_t>(groups);
+  auto *factors = allocate<float>(4 * tiles * 16);
+  auto *y = allocate<float>(columns);
+  auto *next = allocate<int64_t>(8 * copies);
+  for (int64_t k = 0; k < depth; ++k)
+    x[k] = k % 17 - 8;
+  auto *pack = jit.get<PackLCQRows>(names[0]);
+  auto *kernel = jit.get<LCQLinear>(names[1]);
+  double seconds = best(5, [&] {
+#pragma omp parallel
+    for (int64_t copy = 0; copy < copies; ++copy) {
+      int64_t worker = omp_get_thread_num(), workers = omp_get_num_threads();
+      pack(worker, workers, NJU_ARG2(x, 1, depth), NJU_ARG2(xq, 1, depth),
+           NJU_ARG2(scales, 1, groups), NJU_ARG2(sums, 1, groups));
+#pragma omp barrier
+      kernel(worker, workers, 1, 1, NJU_ARG2(xq, 1, depth),
+             NJU_ARG2(scales, 1, groups), NJU_ARG2(sums, 1, groups),
+             NJU_ARG1(weights + copy * size, size),
+             NJU_ARG2(basis, options.rank, int64_t(1) << options.bits),
+             NJU_ARG1(factors, 4 * tiles * 16), NJU_ARG2(y, 1, columns),
+             NJU_ARG1(next + copy * 8, 1));
+#pragma omp barrier
+    }
+  });
+  HostRates rates = measureHostRates();
+  double gbytes = double(size) * copies / seconds / 1e9;
+  std::printf("%-28s K=%5ld N=%5ld  %7.1f us  %6.1f GB/s (%.2f of %.1f)  "
+              "%6.1f G weights/s\n",
+              names[1].c_str(), depth, columns, seconds / copies * 1e6, gbytes,
+              gbytes * 1e9 / rates.bytesPerSecond, rates.bytesPerSecond / 1e9,
+              double(depth) * columns * copies / seconds / 1e9);
+  std::fflush(stdout);
+  for (void *data :
+       {(void *)weights, (void *)x, (void *)scales, (void *)xq, (void *)basis,
+        (void *)sums, (void *)factors, (void *)y, (void *)next})
+    std::free(data);
+}
+
+static void lcqProducts() {
+  for (int64_t bits : {4, 3, 2})
+    for (int64_t rank : {1, 2, 3})
+      for (auto [depth, columns] :
+           {std::pair<int64_t, int64_t>{2048, 5632}, {5632, 2048}}) {
+        LCQLinearOptions options;
+        options.bits = bits;
+        options.group = rank == 1 ? 32 : 64;
+        options.rank = rank;
+        lcqLinear(options, depth, columns);
+      }
+}
+
 /// The last `tokens` tokens of a sequence of `length`.
 static void attention(AttentionShape shape, CacheType type, int64_t length,
                       int64_t tokens) {
@@ -220,6 +304,10 @@ static void products(const std::string &type) {
 
 int main(int argc, char **argv) {
   std::string what = argc > 1 ? argv[1] : "f16";
+  if (what == "lcq") {
+    lcqProducts();
+    return 0;
+  }
   if (what != "attention")
     products(what);
   for (AttentionShape shape : {kTiny, kLarge})
