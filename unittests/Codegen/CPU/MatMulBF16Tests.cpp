@@ -21,6 +21,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -108,6 +109,9 @@ struct Machine {
   LinearUnit unit;
 
   bool hasTiles() const { return unit == LinearUnit::Tiles; }
+  friend void PrintTo(const Machine &machine, std::ostream *os) {
+    *os << machine.target;
+  }
   std::string kernel(const char *operands, const char *epilogue = "") const {
     return std::string("nju_linear_") + operands +
            (hasTiles() ? "_amx" : "_dpbf16") + epilogue;
