@@ -158,9 +158,7 @@ private:
   /// Calls `body(column, size)` for the vectors of a row of D elements.
   void forEachPiece(llvm::function_ref<void(Value, int64_t)> body);
   Value onStack(int64_t rows, int64_t columns) {
-    auto type = MemRefType::get({rows, columns}, k.b.getF32Type());
-    return memref::AllocaOp::create(k.b, k.loc, type,
-                                    k.b.getI64IntegerAttr(64));
+    return k.scratch({rows, columns}, k.b.getF32Type());
   }
 
   KernelBuilder &k;

@@ -36,6 +36,17 @@ Value KernelBuilder::opaqueZero() {
   return arith::IndexCastOp::create(b, loc, b.getIndexType(), opaque);
 }
 
+Value KernelBuilder::intrinsic(StringRef name, Type type, ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(b, loc, type, b.getStringAttr(name),
+                                       operands)
+      .getResults();
+}
+
+Value KernelBuilder::scratch(ArrayRef<int64_t> shape, Type element) {
+  return memref::AllocaOp::create(b, loc, MemRefType::get(shape, element),
+                                  b.getI64IntegerAttr(64));
+}
+
 Value KernelBuilder::f32(float value) {
   return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
 }
@@ -156,6 +167,10 @@ Value KernelBuilder::addf(Value x, Value y) {
 }
 Value KernelBuilder::subf(Value x, Value y) {
   return arith::SubFOp::create(b, loc, x, y);
+}
+Value KernelBuilder::toBF16(Value low, Value high) {
+  return intrinsic("llvm.x86.avx512bf16.cvtne2ps2bf16.512",
+                   VectorType::get({32}, b.getBF16Type()), {high, low});
 }
 Value KernelBuilder::divf(Value x, Value y) {
   return arith::DivFOp::create(b, loc, x, y);

@@ -39,6 +39,11 @@ public:
   /// The index 0, which LLVM takes for any other: it does not see that elements
   /// that far apart are the same.
   Value opaqueZero();
+  /// What an intrinsic of LLVM computes of these.
+  Value intrinsic(llvm::StringRef name, mlir::Type type,
+                  mlir::ValueRange operands);
+  /// A buffer on the stack, where a cache line begins.
+  Value scratch(llvm::ArrayRef<int64_t> shape, mlir::Type element);
   Value f32(float value);
   /// A vector of `size` lanes (default: a register) that are all `value`.
   Value splat(float value, int64_t size = 0);
@@ -84,6 +89,9 @@ public:
   /// all if it is greater.
   Value firstLanes(Value count);
   Value fma(Value x, Value y, Value z);
+  /// Two vectors of 16 f32 as one of bf16, rounded to the nearest, ties to
+  /// even; subnormal numbers become 0.
+  Value toBF16(Value low, Value high);
   Value mulf(Value x, Value y);
   Value addf(Value x, Value y);
   Value subf(Value x, Value y);

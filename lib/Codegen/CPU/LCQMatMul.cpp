@@ -19,7 +19,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
@@ -82,7 +81,6 @@ public:
 
 private:
   Value constant(Type element, int64_t value);
-  Value call(StringRef intrinsic, Type result, ValueRange operands);
 
   KernelBuilder &k;
   bool wide, vnni;
@@ -117,12 +115,6 @@ Value ByteVectors::constant(Type element, int64_t value) {
       k.b, k.loc,
       DenseElementsAttr::get(VectorType::get({size}, element),
                              k.b.getIntegerAttr(element, value)));
-}
-
-Value ByteVectors::call(StringRef intrinsic, Type result, ValueRange operands) {
-  return LLVM::CallIntrinsicOp::create(k.b, k.loc, result,
-                                       k.b.getStringAttr(intrinsic), operands)
-      .getResults();
 }
 
 Value ByteVectors::mask(Value bytes, int bits) {
@@ -162,8 +154,9 @@ Value ByteVectors::loadTable(Value basis, int64_t row, int64_t levels,
 }
 
 Value ByteVectors::lookUp(Value table, Value codes) {
-  return call(wide ? "llvm.x86.avx512.pshuf.b.512" : "llvm.x86.avx2.pshuf.b",
-              table.getType(), {table, codes});
+  return k.intrinsic(wide ? "llvm.x86.avx512.pshuf.b.512"
+                          : "llvm.x86.avx2.pshuf.b",
+                     table.getType(), {table, codes});
 }
 
 Value ByteVectors::start(Value factorSum) {
@@ -176,9 +169,9 @@ Value ByteVectors::start(Value factorSum) {
 
 Value ByteVectors::dot(Value sum, Value values, const Factor &factor) {
   if (vnni)
-    return call(wide ? "llvm.x86.avx512.vpdpbusd.512"
-                     : "llvm.x86.avx512.vpdpbusd.256",
-                sum.getType(), {sum, values, factor.bytes});
+    return k.intrinsic(wide ? "llvm.x86.avx512.vpdpbusd.512"
+                            : "llvm.x86.avx512.vpdpbusd.256",
+                       sum.getType(), {sum, values, factor.bytes});
   // VPMADDUBSW wants one side unsigned, too, and its sums of two products to
   // fit 16 bits: the magnitudes of x, whose signs go to the other side.
   if (wide) {
@@ -188,16 +181,16 @@ Value ByteVectors::dot(Value sum, Value values, const Factor &factor) {
     values = k.select(negative, arith::SubIOp::create(k.b, k.loc, zero, values),
                       values);
   } else {
-    values =
-        call("llvm.x86.avx2.psign.b", values.getType(), {values, factor.bytes});
+    values = k.intrinsic("llvm.x86.avx2.psign.b", values.getType(),
+                         {values, factor.bytes});
   }
   Value ones = constant(i16, 1);
-  Value pairs = call(wide ? "llvm.x86.avx512.pmaddubs.w.512"
-                          : "llvm.x86.avx2.pmadd.ub.sw",
-                     ones.getType(), {factor.magnitude, values});
-  Value quads =
-      call(wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd",
-           sum.getType(), {pairs, ones});
+  Value pairs = k.intrinsic(wide ? "llvm.x86.avx512.pmaddubs.w.512"
+                                 : "llvm.x86.avx2.pmadd.ub.sw",
+                            ones.getType(), {factor.magnitude, values});
+  Value quads = k.intrinsic(wide ? "llvm.x86.avx512.pmaddw.d.512"
+                                 : "llvm.x86.avx2.pmadd.wd",
+                            sum.getType(), {pairs, ones});
   return k.add(sum, quads);
 }
 

@@ -7,7 +7,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "LinearArithmetic.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 
 using namespace mlir;
@@ -80,8 +79,8 @@ public:
     return spread(pairOf(x, k.index(0), step, partial));
   }
   Value multiplyAdd(Value factor, Value weights, Value sum) override {
-    return call("llvm.x86.avx512bf16.dpbf16ps.512", sum.getType(),
-                {sum, weights, factor});
+    return k.intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", sum.getType(),
+                       {sum, weights, factor});
   }
   void packFactor(Value x, Value row, Value step, bool partial, Value packed,
                   Value at) override {
@@ -94,16 +93,8 @@ public:
   }
 
 private:
-  Value call(StringRef name, Type type, ValueRange arguments) {
-    return LLVM::CallIntrinsicOp::create(k.b, k.loc, type,
-                                         k.b.getStringAttr(name), arguments)
-        .getResults();
-  }
   Value zero(Type type) {
     return arith::ConstantOp::create(k.b, k.loc, k.b.getZeroAttr(type));
-  }
-  Value toBF16(Value low, Value high) {
-    return call("llvm.x86.avx512bf16.cvtne2ps2bf16.512", pairs, {high, low});
   }
   Value pairOf(Value x, Value row, Value step, bool partial);
   Value spread(Value pair);
@@ -124,7 +115,7 @@ Value PairArithmetic::pairOf(Value x, Value row, Value step, bool partial) {
     wide = vector::InsertOp::create(k.b, k.loc, k.load(x, {row, k.add(at, i)}),
                                     wide, i);
   auto lanes = VectorType::get({kPanelColumns / 2}, k.b.getI32Type());
-  Value narrow = toBF16(wide, k.splat(0.0f));
+  Value narrow = k.toBF16(wide, k.splat(0.0f));
   return vector::ExtractOp::create(
       k.b, k.loc, vector::BitCastOp::create(k.b, k.loc, lanes, narrow), 0);
 }
@@ -160,7 +151,8 @@ Values PairArithmetic::loadWeights(Value w, ArrayRef<LinearColumns> tile,
         Value a = k.loadVector(w, {panel, first, column});
         Value b =
             partial ? k.splat(0.0f) : k.loadVector(w, {panel, second, column});
-        low = high = vector::BitCastOp::create(k.b, k.loc, words, toBF16(a, b));
+        low = high =
+            vector::BitCastOp::create(k.b, k.loc, words, k.toBF16(a, b));
         lowBegin = 0;
         highBegin = k.lanes;
       }

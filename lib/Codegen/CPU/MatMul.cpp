@@ -147,19 +147,15 @@ LinearEmitter::LinearEmitter(KernelBuilder &k, const CPUTarget &target,
   if (target.embedsBroadcasts())
     again = k.opaqueZero();
   Type f32 = k.b.getF32Type();
-  auto scratch = [&](ArrayRef<int64_t> shape, Type element) {
-    return memref::AllocaOp::create(k.b, k.loc, MemRefType::get(shape, element),
-                                    k.b.getI64IntegerAttr(kCacheLine));
-  };
   if (options.epilogue)
-    products =
-        scratch({options.weights, target.getVectorRegisters() * k.lanes}, f32);
+    products = k.scratch(
+        {options.weights, target.getVectorRegisters() * k.lanes}, f32);
   if (unit == LinearUnit::FMA &&
       (options.weightType.isF32() || !target.stagesWeights()))
     return;
-  staged = scratch({kStagedSteps, kPanelColumns * arithmetic->getRows()},
-                   arithmetic->getType());
-  stagedSums = scratch(
+  staged = k.scratch({kStagedSteps, kPanelColumns * arithmetic->getRows()},
+                     arithmetic->getType());
+  stagedSums = k.scratch(
       {options.weights, kStagedBlocks * shape.rows, kPanelColumns}, f32);
 }
 

@@ -30,7 +30,6 @@
 #include "MatMulAMX.h"
 #include "LinearOperands.h"
 #include "mlir/Dialect/AMX/AMXDialect.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 
@@ -56,17 +55,6 @@ static constexpr int64_t kHalves = kPanelColumns / kTile;
 /// the whole next block in the time of 256 rows.
 static constexpr int64_t kPrefetchRows = 4;
 
-/// Two f32 vectors as one of bf16, rounded to the nearest, ties to even;
-/// subnormal numbers become 0.
-static Value toBF16(KernelBuilder &k, Value low, Value high) {
-  auto type = VectorType::get({kStep}, k.b.getBF16Type());
-  return LLVM::CallIntrinsicOp::create(
-             k.b, k.loc, type,
-             k.b.getStringAttr("llvm.x86.avx512bf16.cvtne2ps2bf16.512"),
-             ValueRange{high, low})
-      .getResults();
-}
-
 /// 32 elements of a row of x from k = `at` on, as bf16; zeros from `end` on
 /// where that is given.
 static Value loadRow(KernelBuilder &k, Value x, Value row, Value at,
@@ -87,7 +75,7 @@ static Value loadRow(KernelBuilder &k, Value x, Value row, Value at,
                                              ValueRange{row, begin}, mask,
                                              k.splat(0.0f, kTile));
   }
-  return toBF16(k, halves[0], halves[1]);
+  return k.toBF16(halves[0], halves[1]);
 }
 
 /// Packed rows as [tiles of 16 rows, steps, 16, 32].
@@ -152,11 +140,6 @@ private:
 
 } // namespace
 
-static Value scratch(KernelBuilder &k, ArrayRef<int64_t> shape, Type element) {
-  return memref::AllocaOp::create(k.b, k.loc, MemRefType::get(shape, element),
-                                  k.b.getI64IntegerAttr(64));
-}
-
 TileLinearEmitter::TileLinearEmitter(KernelBuilder &k, const CPUTarget &target,
                                      const LinearOptions &options,
                                      func::FuncOp function)
@@ -166,9 +149,9 @@ TileLinearEmitter::TileLinearEmitter(KernelBuilder &k, const CPUTarget &target,
   tiles = rowTiles(k, xp, rows, steps);
   Type bf16 = k.b.getBF16Type();
   sums =
-      scratch(k, {kGroup, kRowTiles, kHalves, kTile, kTile}, k.b.getF32Type());
-  block = scratch(k, {kBlockSteps, kHalves, kTile, kStep}, bf16);
-  rowSteps = scratch(k, {2 * kStep}, bf16);
+      k.scratch({kGroup, kRowTiles, kHalves, kTile, kTile}, k.b.getF32Type());
+  block = k.scratch({kBlockSteps, kHalves, kTile, kStep}, bf16);
+  rowSteps = k.scratch({2 * kStep}, bf16);
 }
 
 //===----------------------------------------------------------------------===//
@@ -219,7 +202,7 @@ Value TileLinearEmitter::weightRow(Panel panel, Value row, Value valid) {
   } else {
     Value low = k.loadVector(w, {panel.number, row, zero}, kTile);
     Value high = k.loadVector(w, {panel.number, row, k.index(kTile)}, kTile);
-    value = toBF16(k, low, high);
+    value = k.toBF16(low, high);
   }
   if (!valid)
     return value;

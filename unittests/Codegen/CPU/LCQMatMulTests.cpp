@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelJIT.h"
+#include "ProductCall.h"
 #include "nju/Quantization/Packing.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "gtest/gtest.h"
@@ -107,15 +107,6 @@ struct PackedRows {
   std::vector<float> scales;
   std::vector<int32_t> sums;
 };
-
-std::vector<float> randomRows(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float &value : values)
-    value = normal(random);
-  return values;
-}
 
 class LCQMatMulTest : public testing::TestWithParam<std::string> {
 protected:

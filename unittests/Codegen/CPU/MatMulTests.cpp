@@ -81,15 +81,6 @@ struct Problem {
   std::vector<float> bias;
 };
 
-std::vector<float> randomRows(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float &value : values)
-    value = normal(random);
-  return values;
-}
-
 /// The call of `problem` with these rows.
 struct Call : ProductCall<float> {
   Call(const Problem &problem, const std::vector<float> &rows)

@@ -12,10 +12,20 @@
 #include "KernelJIT.h"
 #include "gtest/gtest.h"
 #include <functional>
+#include <random>
 #include <thread>
 #include <vector>
 
 namespace nju::test {
+
+inline std::vector<float> randomRows(int64_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float &value : values)
+    value = normal(random);
+  return values;
+}
 
 /// What the kernels of a product are called with, and what they leave. Rows are
 /// packed as elements of type `Packed`. One element more than the packed rows
