@@ -8,87 +8,15 @@
 
 #include "LinearAlgebra.h"
 
+#include "nju/Support/VectorCode.h"
 #include "llvm/Support/Parallel.h"
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+using namespace nju;
 using namespace nju::lcq;
 
 namespace {
-
-/// Everything below is inlined to the variants for processors; a function of
-/// its own would be compiled for the least of them.
-#define NJU_INLINE inline __attribute__((always_inline))
-
-template <int Width>
-struct VectorTypes {
-  typedef float Vector __attribute__((vector_size(Width * 4)));
-  typedef int32_t Mask __attribute__((vector_size(Width * 4)));
-};
-template <int Width>
-using Vector = typename VectorTypes<Width>::Vector;
-template <int Width>
-using Mask = typename VectorTypes<Width>::Mask;
-
-template <int Width>
-NJU_INLINE Vector<Width> load(const float *from) {
-  Vector<Width> vector;
-  std::memcpy(&vector, from, sizeof(vector));
-  return vector;
-}
-template <int Width>
-NJU_INLINE void store(float *to, Vector<Width> vector) {
-  std::memcpy(to, &vector, sizeof(vector));
-}
-
-//===----------------------------------------------------------------------===//
-// Products
-//===----------------------------------------------------------------------===//
-
-/// One register block of C: `Rows` rows of `Vectors` vectors.
-template <int Width, int Rows, int Vectors>
-NJU_INLINE void multiplyBlock(int64_t depth, float factor, const float *a,
-                              int64_t aStride, const float *b, int64_t bStride,
-                              float *c, int64_t cStride) {
-  // A is read once, in short pieces of many rows: the rows of the next block
-  // are asked for while this one is computed.
-  constexpr int64_t kLine = 16;
-  Vector<Width> sums[Rows][Vectors] = {};
-  for (int64_t begin = 0; begin < depth; begin += kLine) {
-    for (int r = 0; r < Rows; ++r)
-      __builtin_prefetch(a + (Rows + r) * aStride + begin);
-    int64_t end = begin + kLine < depth ? begin + kLine : depth;
-    for (int64_t k = begin; k < end; ++k)
-      for (int v = 0; v < Vectors; ++v) {
-        Vector<Width> right = load<Width>(b + k * bStride + v * Width);
-        for (int r = 0; r < Rows; ++r)
-          sums[r][v] += a[r * aStride + k] * right;
-      }
-  }
-  for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v) {
-      float *to = c + r * cStride + v * Width;
-      store<Width>(to, load<Width>(to) + factor * sums[r][v]);
-    }
-}
-
-template <int Width, int Rows, int Vectors>
-NJU_INLINE void multiplyPanel(int64_t rows, int64_t depth, float factor,
-                              const float *a, int64_t aStride, const float *b,
-                              int64_t bStride, float *c, int64_t cStride) {
-  for (int64_t column = 0; column < kPanel; column += Vectors * Width) {
-    int64_t row = 0;
-    for (; row + Rows <= rows; row += Rows)
-      multiplyBlock<Width, Rows, Vectors>(depth, factor, a + row * aStride,
-                                          aStride, b + column, bStride,
-                                          c + row * cStride + column, cStride);
-    for (; row < rows; ++row)
-      multiplyBlock<Width, 1, Vectors>(depth, factor, a + row * aStride,
-                                       aStride, b + column, bStride,
-                                       c + row * cStride + column, cStride);
-  }
-}
 
 //===----------------------------------------------------------------------===//
 // Chains of columns
@@ -200,14 +128,7 @@ NJU_INLINE void solveAllLanes(int64_t size, float *a, float *y) {
 // Variants for processors
 //===----------------------------------------------------------------------===//
 
-#define NJU_DEFINE_VARIANT(NAME, ATTRIBUTE, WIDTH, ROWS, VECTORS)              \
-  ATTRIBUTE void multiply##NAME(int64_t rows, int64_t depth, float factor,     \
-                                const float *a, int64_t aStride,               \
-                                const float *b, int64_t bStride, float *c,     \
-                                int64_t cStride) {                             \
-    multiplyPanel<WIDTH, ROWS, VECTORS>(rows, depth, factor, a, aStride, b,    \
-                                        bStride, c, cStride);                  \
-  }                                                                            \
+#define NJU_DEFINE_VARIANT(NAME, ATTRIBUTE, WIDTH)                             \
   ATTRIBUTE void assign##NAME(const ColumnChain &chain, int64_t first,         \
                               int64_t last) {                                  \
     assignColumns<WIDTH>(chain, first, last);                                  \
@@ -219,15 +140,12 @@ NJU_INLINE void solveAllLanes(int64_t size, float *a, float *y) {
   ATTRIBUTE void solve##NAME(int64_t size, float *a, float *y) {               \
     solveAllLanes<WIDTH>(size, a, y);                                          \
   }                                                                            \
-  constexpr LaneKernels k##NAME = {multiply##NAME, assign##NAME, add##NAME,    \
-                                   solve##NAME};
+  constexpr LaneKernels k##NAME = {assign##NAME, add##NAME, solve##NAME};
 #if defined(__x86_64__)
-NJU_DEFINE_VARIANT(
-    AVX512, __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))),
-    16, 6, 4)
-NJU_DEFINE_VARIANT(AVX2, __attribute__((target("avx2,fma"))), 8, 6, 2)
+NJU_DEFINE_VARIANT(AVX512, NJU_TARGET_AVX512, 16)
+NJU_DEFINE_VARIANT(AVX2, NJU_TARGET_AVX2, 8)
 #endif
-NJU_DEFINE_VARIANT(Baseline, , 4, 4, 2)
+NJU_DEFINE_VARIANT(Baseline, , 4)
 #undef NJU_DEFINE_VARIANT
 
 } // namespace
@@ -238,27 +156,7 @@ llvm::ArrayRef<LaneKernels> nju::lcq::getLaneKernels() {
       kAVX512, kAVX2,
 #endif
       kBaseline};
-  static const size_t first = [] {
-#if defined(__x86_64__)
-    bool hasAVX512 = __builtin_cpu_supports("avx512f") &&
-                     __builtin_cpu_supports("avx512vl") &&
-                     __builtin_cpu_supports("avx512bw") &&
-                     __builtin_cpu_supports("avx512dq");
-    bool hasAVX2 =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    return hasAVX512 ? 0 : hasAVX2 ? 1 : 2;
-#else
-    return 0;
-#endif
-  }();
-  return llvm::ArrayRef<LaneKernels>(all).drop_front(first);
-}
-
-void nju::lcq::multiplyAdd(int64_t rows, int64_t depth, float factor,
-                           const float *a, int64_t aStride, const float *b,
-                           int64_t bStride, float *c, int64_t cStride) {
-  getLaneKernels().front().multiply(rows, depth, factor, a, aStride, b, bStride,
-                                    c, cStride);
+  return llvm::ArrayRef<LaneKernels>(all).drop_front(getFirstVariant());
 }
 
 void nju::lcq::assignChain(const ColumnChain &chain, int64_t first,

@@ -9,22 +9,16 @@
 #ifndef NJU_LIB_QUANTIZATION_LINEARALGEBRA_H
 #define NJU_LIB_QUANTIZATION_LINEARALGEBRA_H
 
+#include "nju/Support/MatrixProduct.h"
 #include "llvm/ADT/ArrayRef.h"
 #include <cstdint>
 #include <vector>
 
 namespace nju::lcq {
 
-/// Rows of weights that calibrated quantization treats side by side, and the
-/// columns of a panel of a product.
-constexpr int64_t kPanel = 64;
-
-/// C += factor * A B for A [rows, depth], B [depth, 64] and C [rows, 64],
-/// row-major with the given distances between rows. Additions are in ascending
-/// order of depth.
-void multiplyAdd(int64_t rows, int64_t depth, float factor, const float *a,
-                 int64_t aStride, const float *b, int64_t bStride, float *c,
-                 int64_t cStride);
+/// Rows of weights that calibrated quantization treats side by side: they are
+/// columns of a product.
+constexpr int64_t kPanel = kProductColumns;
 
 /// A square matrix whose size is filled up to a multiple of 64.
 class SquareMatrix {
@@ -81,7 +75,6 @@ void solveLanes(int64_t size, float *a, float *y);
 
 /// The functions above for one kind of processor.
 struct LaneKernels {
-  decltype(&multiplyAdd) multiply;
   decltype(&assignChain) assign;
   decltype(&addProducts) add;
   decltype(&solveLanes) solve;

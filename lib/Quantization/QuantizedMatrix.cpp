@@ -8,7 +8,7 @@
 
 #include "nju/Quantization/QuantizedMatrix.h"
 
-#include "HalfFloat.h"
+#include "nju/Support/HalfFloat.h"
 #include <algorithm>
 #include <cassert>
 #include <cmath>

@@ -19,27 +19,6 @@ using Floats = std::vector<float>;
 // errors are those of sums of some hundred products.
 constexpr double kTolerance = 1e-4;
 
-TEST(LinearAlgebra, MultipliesAndAdds) {
-  constexpr int64_t kStride = 150;
-  for (const LaneKernels &kernels : getLaneKernels())
-    for (int64_t rows : {1, 5, 6, 17})
-      for (int64_t depth : {0, 1, 16, 140}) {
-        // The rows of A that are asked for early need not exist.
-        Floats a = makeNormal(rows * kStride, 1);
-        Floats b = makeNormal(depth * kPanel, 2);
-        Floats c = makeNormal(rows * kPanel, 3), before = c;
-        kernels.multiply(rows, depth, -0.5f, a.data(), kStride, b.data(),
-                         kPanel, c.data(), kPanel);
-        for (int64_t i = 0; i < rows; ++i)
-          for (int64_t j = 0; j < kPanel; ++j) {
-            double expected = before[i * kPanel + j];
-            for (int64_t k = 0; k < depth; ++k)
-              expected -= 0.5 * a[i * kStride + k] * b[k * kPanel + j];
-            ASSERT_NEAR(c[i * kPanel + j], expected, kTolerance);
-          }
-      }
-}
-
 TEST(LinearAlgebra, AddsProductsInLanes) {
   Floats a = makeNormal(33 * kPanel, 4), b = makeNormal(33 * kPanel, 5);
   for (const LaneKernels &kernels : getLaneKernels()) {

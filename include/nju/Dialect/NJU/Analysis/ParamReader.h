@@ -27,6 +27,8 @@ public:
   ParamReader(const ParamReader &) = delete;
   ParamReader &operator=(const ParamReader &) = delete;
 
+  /// The tensor `data`, as it is stored. Fails as readLogical does.
+  mlir::FailureOr<HostTensor> readData(ParamOp param, int64_t maxBytes);
   /// The tensor before it is cut in panels: `data` permuted and converted to
   /// the element type of the param. Fails, and says why in `reason()`, if the
   /// param has more than `maxBytes` (of its own and its file's element type) or
@@ -44,7 +46,6 @@ public:
   llvm::StringRef reason() const { return lastReason; }
 
 private:
-  mlir::FailureOr<HostTensor> readData(ParamOp param, int64_t maxBytes);
   mlir::FailureOr<HostTensor> readFile(FileDataAttr file);
   mlir::FailureOr<int> open(FileDataAttr file);
   mlir::LogicalResult fail(const llvm::Twine &reason);

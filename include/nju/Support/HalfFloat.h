@@ -6,13 +6,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef NJU_LIB_QUANTIZATION_HALFFLOAT_H
-#define NJU_LIB_QUANTIZATION_HALFFLOAT_H
+#ifndef NJU_SUPPORT_HALFFLOAT_H
+#define NJU_SUPPORT_HALFFLOAT_H
 
 #include <cstdint>
 #include <cstring>
 
-namespace nju::lcq {
+namespace nju {
 
 /// Without branches, so that loops over it become vector code on every CPU.
 inline float halfToFloat(uint16_t half) {
@@ -58,6 +58,6 @@ inline float bfloatToFloat(uint16_t bfloat) {
   return value;
 }
 
-} // namespace nju::lcq
+} // namespace nju
 
-#endif // NJU_LIB_QUANTIZATION_HALFFLOAT_H
+#endif // NJU_SUPPORT_HALFFLOAT_H

@@ -1,0 +1,41 @@
+//===- ExecuteOp.h - Computes one op on large tensors -----------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_EXECUTION_EXECUTEOP_H
+#define NJU_EXECUTION_EXECUTEOP_H
+
+#include "nju/Dialect/NJU/Analysis/HostTensor.h"
+#include "nju/Execution/WeightMatrix.h"
+#include "llvm/Support/Error.h"
+
+namespace nju {
+
+/// Computes an op that takes no packed weight; what `evaluateOp` computes, but
+/// fast for large f32 tensors: such are computed in f32 (sums of norms in
+/// f64), by all threads. Operands that are left out of the op are left out of
+/// `operands` too.
+///
+/// `nju.cached_attention` is the attention within the batch: the tokens of each
+/// sequence must follow each other, in the positions 0, 1, 2 and so on.
+llvm::Expected<HostTensor> executeOp(mlir::Operation *op,
+                                     llvm::ArrayRef<HostTensor> operands);
+
+/// Computes `nju.linear` for several inputs at once. `bias`: an empty tensor
+/// if the op has none.
+llvm::Expected<llvm::SmallVector<HostTensor, 1>>
+executeLinear(LinearOp op, llvm::ArrayRef<HostTensor> inputs,
+              const WeightMatrix &weight, const HostTensor &bias);
+
+/// Computes `nju.embedding`.
+llvm::Expected<HostTensor> executeEmbedding(EmbeddingOp op,
+                                            const WeightMatrix &weight,
+                                            const HostTensor &indices);
+
+} // namespace nju
+
+#endif // NJU_EXECUTION_EXECUTEOP_H

@@ -1,0 +1,121 @@
+//===- Executor.h - Runs a model on the host --------------------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_EXECUTION_EXECUTOR_H
+#define NJU_EXECUTION_EXECUTOR_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "nju/Execution/WeightMatrix.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
+
+namespace nju {
+
+/// Text as token numbers.
+struct TokenBatch {
+  std::vector<std::vector<int32_t>> sequences;
+
+  int64_t countTokens() const;
+};
+
+/// A value in each of the runs that are executed side by side; one tensor if it
+/// is the same in all of them.
+using RunTensors = llvm::SmallVector<HostTensor, 1>;
+
+/// The arguments of a function for these tokens. `@step` of a language model
+/// gets all tokens at once, and all rows. Another graph must have an argument
+/// for token numbers (integers of one or two dimensions whose name says `ids`
+/// or `tokens`): it gets a run for each sequence, with a batch of 1, masks of
+/// ones and zeros for what tells kinds of tokens apart. Positions count up from
+/// 0. Fails for functions with arguments that tokens do not determine, and for
+/// tokens that are not in the vocabulary.
+llvm::Expected<llvm::SmallVector<RunTensors>>
+makeArguments(mlir::func::FuncOp function, const TokenBatch &tokens);
+
+/// What an execution tells while it runs.
+class ExecutionListener {
+public:
+  virtual ~ExecutionListener();
+
+  /// A packed weight that is about to be used.
+  struct Weight {
+    ParamOp param;
+    WeightMatrix matrix;
+  };
+  /// Called before the first of the products that multiply `input`, with the
+  /// weights of all of them (each once). What it leaves in `weights` is what
+  /// the rest of the run multiplies by.
+  virtual llvm::Error onProducts(mlir::Value input,
+                                 llvm::ArrayRef<HostTensor> runs,
+                                 llvm::MutableArrayRef<Weight> weights) = 0;
+};
+
+/// What an execution took.
+struct ExecutionStatistics {
+  /// Bytes of all values and weights at the same time, at most. What an op
+  /// needs while it runs is not in it: some megabytes of rearranged operands,
+  /// and for ops that are computed by the evaluator twice their operands.
+  int64_t peakBytes = 0;
+  /// Bytes of weights that were read, each time they were.
+  int64_t weightBytes = 0;
+};
+
+/// Runs a straight-line function of nju ops, op by op, for all runs at once. A
+/// value is freed after its last use; a weight is read when it is needed, and
+/// dropped. The IR must stay as it is while it runs.
+class Executor {
+public:
+  Executor(mlir::func::FuncOp function, ParamSource &params,
+           ExecutionListener *listener = nullptr)
+      : function(function), params(params), listener(listener) {}
+
+  /// Runs all ops that the results depend on; `arguments` are freed after their
+  /// last use.
+  llvm::Expected<llvm::SmallVector<RunTensors>>
+  run(llvm::SmallVector<RunTensors> arguments);
+
+  /// Runs what the listener waits for, and no op that only results depend on.
+  llvm::Error runForListener(llvm::SmallVector<RunTensors> arguments);
+
+  const ExecutionStatistics &getStatistics() const { return statistics; }
+
+private:
+  struct LiveBytes {
+    int64_t uses = 0, bytes = 0;
+  };
+  void plan(llvm::ArrayRef<mlir::Operation *> roots);
+  llvm::Error runOps(llvm::SmallVector<RunTensors> arguments);
+  llvm::Error runOp(mlir::Operation *op);
+  llvm::Error runLinear(LinearOp op);
+  llvm::Error runEmbedding(EmbeddingOp op);
+  llvm::Error announce(mlir::Value input);
+  llvm::Expected<WeightMatrix> takeMatrix(mlir::Value weight);
+  void set(mlir::Value value, RunTensors tensors);
+  void release(mlir::Value value);
+  void releaseOperands(mlir::Operation *op);
+  void count(const HostTensor &tensor, int64_t uses);
+  llvm::Error fail(mlir::Operation *op, llvm::Error error);
+
+  mlir::func::FuncOp function;
+  ParamSource &params;
+  ExecutionListener *listener;
+  ExecutionStatistics statistics;
+  llvm::SmallVector<mlir::Operation *> ops; ///< To be run, in order.
+  llvm::DenseMap<mlir::Value, int64_t> usesLeft;
+  llvm::DenseMap<mlir::Value, RunTensors> values;
+  /// Weights that were announced, until their last use; by their params.
+  llvm::DenseMap<mlir::Operation *, WeightMatrix> announced;
+  llvm::DenseMap<mlir::Operation *, int64_t> weightUsesLeft;
+  llvm::DenseSet<mlir::Value> announcedInputs;
+  llvm::DenseMap<const char *, LiveBytes> live;
+  int64_t liveBytes = 0;
+};
+
+} // namespace nju
+
+#endif // NJU_EXECUTION_EXECUTOR_H
