@@ -34,11 +34,11 @@ using Linear = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF1(float),
 using PackLCQRows = void(int64_t, int64_t, NJU_MEMREF2(float),
                          NJU_MEMREF2(int8_t), NJU_MEMREF2(float),
                          NJU_MEMREF2(int32_t));
-using LCQLinear = void(int64_t, int64_t, float, float, NJU_MEMREF2(int8_t),
-                       NJU_MEMREF2(float), NJU_MEMREF2(int32_t),
-                       NJU_MEMREF1(uint8_t), NJU_MEMREF2(int8_t),
-                       NJU_MEMREF1(float), NJU_MEMREF2(float),
-                       NJU_MEMREF1(int64_t));
+using LCQLinear = void(int64_t, int64_t, NJU_MEMREF2(float),
+                       NJU_MEMREF2(int8_t), NJU_MEMREF2(float),
+                       NJU_MEMREF2(int32_t), NJU_MEMREF1(uint8_t),
+                       NJU_MEMREF2(int8_t), NJU_MEMREF2(float),
+                       NJU_MEMREF2(float), NJU_MEMREF1(int64_t));
 using Attention = void(int64_t, int64_t, int64_t, int64_t, int64_t, float,
                        NJU_MEMREF3(float), NJU_MEMREF1(int32_t),
                        NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
@@ -191,11 +191,11 @@ static void lcqLinear(const LCQLinearOptions &options, int64_t depth,
       pack(worker, workers, NJU_ARG2(x, 1, depth), NJU_ARG2(xq, 1, depth),
            NJU_ARG2(scales, 1, groups), NJU_ARG2(sums, 1, groups));
 #pragma omp barrier
-      kernel(worker, workers, 1, 1, NJU_ARG2(xq, 1, depth),
+      kernel(worker, workers, NJU_ARG2(x, 1, depth), NJU_ARG2(xq, 1, depth),
              NJU_ARG2(scales, 1, groups), NJU_ARG2(sums, 1, groups),
              NJU_ARG1(weights + copy * size, size),
              NJU_ARG2(basis, options.rank, int64_t(1) << options.bits),
-             NJU_ARG1(factors, 4 * tiles * 16), NJU_ARG2(y, 1, columns),
+             NJU_ARG2(factors, int64_t(4), tiles * 16), NJU_ARG2(y, 1, columns),
              NJU_ARG1(next + copy * 8, 1));
 #pragma omp barrier
     }

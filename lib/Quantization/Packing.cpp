@@ -152,15 +152,35 @@ void unpackTile(const PackedMatrix &packed, int64_t t,
   }
 }
 
-/// The planes of int8 scales and offsets, in the order of `factors`.
-template <typename Matrix, typename Body>
-void forEachFactorPlane(Matrix &matrix, Body body) {
-  if (matrix.scales.getForm() == GroupForm::Int8)
-    for (unsigned k = 0; k < matrix.basis.rank; ++k)
-      body(matrix.scales.getFactors().slice(k * matrix.rows, matrix.rows));
-  if (matrix.offsetKind != OffsetKind::None &&
-      matrix.offsets.getForm() == GroupForm::Int8)
-    body(matrix.offsets.getFactors());
+/// Appends the factors of all planes, those of int8 `padded` each.
+void addFactors(const GroupValues &values, int64_t padded,
+                std::vector<float> &factors) {
+  if (values.getForm() == GroupForm::F16)
+    factors.push_back(values.getUnit());
+  if (values.getForm() != GroupForm::Int8)
+    return;
+  for (unsigned k = 0; k < values.getPlanes(); ++k) {
+    auto plane = values.getFactors().slice(k * values.getRows());
+    auto begin = plane.begin();
+    factors.insert(factors.end(), begin, begin + values.getRows());
+    factors.resize(factors.size() + padded - values.getRows());
+  }
+}
+
+/// Reads what `addFactors` appended.
+void takeFactors(GroupValues &values, int64_t padded,
+                 llvm::ArrayRef<float> &factors) {
+  if (values.getForm() == GroupForm::F16) {
+    values.setUnit(factors.front());
+    factors = factors.drop_front();
+  }
+  if (values.getForm() != GroupForm::Int8)
+    return;
+  for (unsigned k = 0; k < values.getPlanes(); ++k) {
+    std::copy_n(factors.begin(), values.getRows(),
+                values.getFactors().begin() + k * values.getRows());
+    factors = factors.drop_front(padded);
+  }
 }
 
 } // namespace
@@ -229,13 +249,10 @@ Expected<PackedMatrix> nju::lcq::pack(const QuantizedMatrix &matrix) {
   PackedMatrix packed;
   packed.layout = *layout;
   packed.basis.assign(matrix.basis.values.begin(), matrix.basis.values.end());
-  packed.scaleUnit = matrix.scales.getUnit();
-  packed.offsetUnit = matrix.offsets.getUnit();
   int64_t paddedRows = layout->getTiles() * kRows;
-  forEachFactorPlane(matrix, [&](llvm::ArrayRef<float> plane) {
-    packed.factors.insert(packed.factors.end(), plane.begin(), plane.end());
-    packed.factors.resize(packed.factors.size() + paddedRows - matrix.rows);
-  });
+  addFactors(matrix.scales, paddedRows, packed.factors);
+  if (matrix.offsetKind != OffsetKind::None)
+    addFactors(matrix.offsets, paddedRows, packed.factors);
   packed.stream.resize(layout->getBytes());
   llvm::parallelFor(0, layout->getTiles(), [&](size_t t) {
     packTile(matrix, *layout, t,
@@ -259,17 +276,14 @@ QuantizedMatrix nju::lcq::unpack(const PackedMatrix &packed) {
   matrix.scales =
       GroupValues(layout.scaleForm, layout.rank, layout.rows, groups);
   matrix.scales.seal();
-  matrix.scales.setUnit(packed.scaleUnit);
+  int64_t paddedRows = layout.getTiles() * kRows;
+  llvm::ArrayRef<float> factors(packed.factors);
+  takeFactors(matrix.scales, paddedRows, factors);
   if (layout.offsetKind != OffsetKind::None) {
     matrix.offsets = GroupValues(layout.offsetForm, 1, layout.rows, groups);
     matrix.offsets.seal();
-    matrix.offsets.setUnit(packed.offsetUnit);
+    takeFactors(matrix.offsets, paddedRows, factors);
   }
-  const float *factors = packed.factors.data();
-  forEachFactorPlane(matrix, [&](llvm::MutableArrayRef<float> plane) {
-    std::copy_n(factors, plane.size(), plane.data());
-    factors += layout.getTiles() * kRows;
-  });
   matrix.codes.resize(layout.rows * layout.columns);
   llvm::parallelFor(0, layout.getTiles(),
                     [&](size_t t) { unpackTile(packed, t, matrix); });

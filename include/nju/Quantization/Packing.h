@@ -62,6 +62,10 @@ struct PackedLayout {
   int64_t getOffset(int64_t t, int64_t g) const {
     return t * getTileBytes() + g * getGroupBytes(0);
   }
+  /// Columns of `PackedMatrix::factors`.
+  int64_t getFactorColumns() const {
+    return scaleForm == GroupForm::Int8 ? getTiles() * kTileRows : 1;
+  }
   /// Bytes of the stream.
   int64_t getBytes() const { return getTiles() * getTileBytes(); }
 };
@@ -70,11 +74,12 @@ struct PackedLayout {
 struct PackedMatrix {
   PackedLayout layout;
   std::vector<int8_t> basis; ///< [rank, 2^bits]
-  /// What int8 scales and offsets are multiplied with, [rank + 1 with int8
-  /// offsets, tiles * 16]; empty without int8. The offsets come last.
+  /// What scales, then offsets, are multiplied with. With int8 [rank, or rank +
+  /// 1 with offsets, tiles * 16]. With f16 powers of two, one for all scales
+  /// and one for the offsets: [1 or 2, 1]. (Where the forms of scales and
+  /// offsets differ, which no kernel reads, one part after the other; zero
+  /// points that are integers have none.)
   std::vector<float> factors;
-  /// What f16 scales and offsets are multiplied with: powers of two.
-  float scaleUnit = 1, offsetUnit = 1;
   std::vector<uint8_t> stream;
 
   /// Bytes of all that, padding included.

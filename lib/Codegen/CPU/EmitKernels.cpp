@@ -74,20 +74,41 @@ static func::FuncOp emitCacheWrite(KernelLibrary &library, StringRef sizes,
   return library.cacheWrite(parsed[0], parsed[1], *type);
 }
 
-/// A product with a bias as its epilogue.
-static func::FuncOp emitLCQLinear(KernelLibrary &library, StringRef sizes,
-                                  ArrayRef<StringRef> rest) {
+/// BITSxGROUPxRANKxSCALEBITS, and after it in any order `offset` and `pair`.
+static std::optional<LCQLinearOptions>
+parseLCQOptions(StringRef sizes, ArrayRef<StringRef> rest) {
   llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 4);
-  bool offset = rest.size() == 1 && rest[0] == "offset";
-  if (parsed.empty() || (!rest.empty() && !offset))
-    return nullptr;
+  if (parsed.empty())
+    return std::nullopt;
   LCQLinearOptions options;
   options.bits = parsed[0];
   options.group = parsed[1];
   options.rank = parsed[2];
   options.scaleBits = parsed[3];
-  options.offset = offset;
-  return options.isValid() ? library.lcqLinear(options) : nullptr;
+  for (StringRef option : rest) {
+    if (option == "offset")
+      options.offset = true;
+    else if (option == "pair")
+      options.weights = 2;
+    else
+      return std::nullopt;
+  }
+  if (!options.isValid())
+    return std::nullopt;
+  return options;
+}
+
+/// Two products are added up.
+static func::FuncOp emitLCQLinear(KernelLibrary &library,
+                                  LCQLinearOptions options,
+                                  MLIRContext *context) {
+  Region epilogue;
+  if (options.weights == 2) {
+    OpBuilder b(context);
+    exec::buildBiasEpilogue(b, b.getUnknownLoc(), epilogue);
+    options.epilogue = &epilogue;
+  }
+  return library.lcqLinear(options);
 }
 
 static func::FuncOp emitPackLCQRows(KernelLibrary &library, StringRef sizes) {
@@ -97,6 +118,7 @@ static func::FuncOp emitPackLCQRows(KernelLibrary &library, StringRef sizes) {
   return library.packLCQRows(group[0]);
 }
 
+/// A product with a bias as its epilogue.
 static func::FuncOp emitLinearBias(KernelLibrary &library,
                                    LinearOptions options,
                                    MLIRContext *context) {
@@ -125,8 +147,13 @@ static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
     return emitAttention(library, rest[0], rest.drop_front());
   if (name == "cache_write" && !rest.empty())
     return emitCacheWrite(library, rest[0], rest.drop_front());
-  if (name == "lcq_linear" && !rest.empty())
-    return emitLCQLinear(library, rest[0], rest.drop_front());
+  if ((name == "lcq_linear" || name == "lcq_rows") && !rest.empty()) {
+    auto options = parseLCQOptions(rest[0], rest.drop_front());
+    if (!options)
+      return nullptr;
+    return name == "lcq_rows" ? library.lcqRows(*options)
+                              : emitLCQLinear(library, *options, context);
+  }
   if (name == "pack_lcq_rows" && rest.size() == 1)
     return emitPackLCQRows(library, rest[0]);
   if (!name.consume_front("linear_") || !rest.empty())
@@ -171,7 +198,8 @@ void EmitKernels::runOnOperation() {
           << "unknown kernel '" << spec
           << "', expected pack_rows, pack_pairs, pack_tiles, linear_f32, "
              "linear_f16, linear_bf16, linear_*_bias, pack_lcq_rows:GROUP, "
-             "lcq_linear:BITSxGROUPxRANKxSCALEBITS[:offset], "
+             "lcq_linear:BITSxGROUPxRANKxSCALEBITS[:offset][:pair], "
+             "lcq_rows:BITSxGROUPxRANKxSCALEBITS[:offset], "
              "cache_write:GxD[:f16] or cached_attention:HxGxD[:f16][:WINDOW]";
       return signalPassFailure();
     }

@@ -17,6 +17,12 @@
 
 namespace nju {
 
+/// Of dynamic sizes.
+inline mlir::MemRefType dynamicMemRef(int64_t rank, mlir::Type element) {
+  llvm::SmallVector<int64_t> sizes(rank, mlir::ShapedType::kDynamic);
+  return mlir::MemRefType::get(sizes, element);
+}
+
 /// Builds index arithmetic, loops and one-dimensional f32 vector code. Index
 /// values are never negative, so that division is unsigned.
 class KernelBuilder {

@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "LinearOperands.h"
+#include "mlir/IR/Matchers.h"
 
 using namespace mlir;
 using namespace nju;
@@ -14,41 +15,75 @@ using namespace nju;
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
+LinearResult::LinearResult(KernelBuilder &k, Region *epilogue,
+                           ArrayRef<int64_t> ranks, ValueRange arguments)
+    : k(k), y(arguments.back()), rows(k.dim(y, 0)), columns(k.dim(y, 1)),
+      epilogue(epilogue), ranks(ranks), others(arguments.drop_back()) {}
+
+Value LinearResult::maskOf(Value column) {
+  return k.firstLanes(k.sub(columns, column));
+}
+
+void LinearResult::store(ArrayRef<Value> products, Value row, Value column,
+                         Value mask) {
+  Value result = products.front();
+  if (epilogue) {
+    Values arguments(products);
+    for (auto [other, rank] : llvm::zip_equal(others, ranks)) {
+      Values at{row, column};
+      arguments.push_back(
+          k.loadMasked(other, ArrayRef(at).take_back(rank), mask));
+    }
+    result = k.elementwise(epilogue->front(), arguments);
+  }
+  k.storeMasked(result, y, {row, column}, mask);
+}
+
+std::string nju::nameWithEpilogue(std::string name, Region *epilogue,
+                                  ArrayRef<int64_t> ranks,
+                                  llvm::StringMap<unsigned> &epilogues) {
+  if (!epilogue)
+    return name;
+  std::string text = name;
+  llvm::raw_string_ostream key(text);
+  for (int64_t rank : ranks)
+    key << ' ' << rank;
+  llvm::DenseMap<Value, unsigned> numbers;
+  auto addNumber = [&](Value value) {
+    numbers.try_emplace(value, numbers.size());
+  };
+  Block &block = epilogue->front();
+  llvm::for_each(block.getArguments(), addNumber);
+  for (Operation &op : block) {
+    key << '\n' << op.getName() << op.getAttrDictionary();
+    for (Value operand : op.getOperands()) {
+      Attribute constant;
+      if (matchPattern(operand, m_Constant(&constant)))
+        key << ' ' << constant;
+      else
+        key << " %" << numbers.lookup(operand);
+    }
+    key << op.getResultTypes();
+    llvm::for_each(op.getResults(), addNumber);
+  }
+  unsigned number = epilogues.try_emplace(text, epilogues.size()).first->second;
+  return name + "_epilogue" + std::to_string(number);
+}
+
 LinearOperands::LinearOperands(KernelBuilder &k, const LinearOptions &options,
                                func::FuncOp function)
-    : k(k), options(options) {
+    : LinearResult(
+          k, options.epilogue, options.others,
+          function.getArguments().drop_front(4 + options.weights).drop_back()),
+      options(options) {
   ArrayRef<BlockArgument> arguments = function.getArguments();
   workers = arguments[1];
   x = arguments[2];
   xp = arguments[3];
   llvm::append_range(weights, arguments.slice(4, options.weights));
-  llvm::append_range(others,
-                     arguments.drop_front(4 + options.weights).drop_back(2));
-  y = arguments.drop_back().back();
   next = arguments.back();
-  rows = k.dim(x, 0);
   depth = k.dim(weights.front(), 1);
-  columns = k.dim(y, 1);
   panels = k.dim(weights.front(), 0);
-}
-
-Value LinearOperands::maskOf(Value column) {
-  return k.firstLanes(k.sub(columns, column));
-}
-
-void LinearOperands::store(ArrayRef<Value> products, Value row, Value column,
-                           Value mask) {
-  Value result = products.front();
-  if (options.epilogue) {
-    Values arguments(products);
-    for (auto [other, rank] : llvm::zip_equal(others, options.others)) {
-      Values at{row, column};
-      arguments.push_back(
-          k.loadMasked(other, ArrayRef(at).take_back(rank), mask));
-    }
-    result = k.elementwise(options.epilogue->front(), arguments);
-  }
-  k.storeMasked(result, y, {row, column}, mask);
 }
 
 void LinearOperands::dealPanels(

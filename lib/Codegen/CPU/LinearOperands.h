@@ -14,14 +14,16 @@
 
 namespace nju {
 
-/// The arguments of a function that `KernelLibrary::linear` makes, and what is
-/// done with them whatever the product is computed with.
-class LinearOperands {
+/// What becomes of products whatever they are computed with: what an epilogue
+/// makes of them is stored as y.
+class LinearResult {
 public:
   using Value = KernelBuilder::Value;
 
-  LinearOperands(KernelBuilder &k, const LinearOptions &options,
-                 mlir::func::FuncOp function);
+  /// The last arguments of a function: the other operands of the epilogue,
+  /// whose ranks are `ranks`, and y.
+  LinearResult(KernelBuilder &k, mlir::Region *epilogue,
+               llvm::ArrayRef<int64_t> ranks, mlir::ValueRange arguments);
 
   /// Lanes of the vector at `column` that are columns of y.
   Value maskOf(Value column);
@@ -29,6 +31,29 @@ public:
   /// columns from `column` on.
   void store(llvm::ArrayRef<Value> products, Value row, Value column,
              Value mask);
+
+  KernelBuilder &k;
+  Value y, rows, columns; ///< y is [rows, columns].
+
+private:
+  mlir::Region *epilogue;
+  llvm::ArrayRef<int64_t> ranks;
+  mlir::ValueRange others;
+};
+
+/// `name` with a number for the epilogue, if there is one: of kernels that are
+/// alike otherwise, those with equal names have equal epilogues. `epilogues`
+/// holds those seen, as text.
+std::string nameWithEpilogue(std::string name, mlir::Region *epilogue,
+                             llvm::ArrayRef<int64_t> ranks,
+                             llvm::StringMap<unsigned> &epilogues);
+
+/// The arguments of a function that `KernelLibrary::linear` makes, and what is
+/// done with them whatever the product is computed with.
+class LinearOperands : public LinearResult {
+public:
+  LinearOperands(KernelBuilder &k, const LinearOptions &options,
+                 mlir::func::FuncOp function);
 
   /// Deals out work; every worker must do so once: `count` panels at a time,
   /// as `KernelBuilder::dealApart` does.
@@ -39,16 +64,14 @@ public:
     k.deal(count, next, workers, body);
   }
 
-  KernelBuilder &k;
   const LinearOptions &options;
-  Value workers, x, xp, y;
+  Value workers, x, xp;
   llvm::SmallVector<Value> weights;
-  /// Sizes: x is [rows, depth], y [rows, columns].
-  Value rows, depth, columns, panels;
+  /// Sizes: x is [rows, depth].
+  Value depth, panels;
 
 private:
   Value next;
-  llvm::SmallVector<Value> others;
 };
 
 } // namespace nju

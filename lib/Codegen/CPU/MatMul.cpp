@@ -33,7 +33,6 @@
 #include "LinearArithmetic.h"
 #include "LinearOperands.h"
 #include "MatMulAMX.h"
-#include "mlir/IR/Matchers.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
@@ -475,15 +474,8 @@ static Type packedType(MLIRContext &context, LinearUnit unit) {
                                  : Type(BFloat16Type::get(&context));
 }
 
-static MemRefType dynamicMemRef(int64_t rank, Type element) {
-  return MemRefType::get(llvm::SmallVector<int64_t>(rank, ShapedType::kDynamic),
-                         element);
-}
-
-/// "nju_linear_f16", "nju_linear_f16x2_epilogue3": equal names, equal
-/// functions.
-static std::string linearName(const LinearOptions &options, LinearUnit unit,
-                              llvm::StringMap<unsigned> &epilogues) {
+/// "nju_linear_f16", "nju_linear_f16x2": without its epilogue.
+static std::string linearName(const LinearOptions &options, LinearUnit unit) {
   std::string name = "nju_linear_";
   llvm::raw_string_ostream os(name);
   os << options.weightType;
@@ -493,39 +485,14 @@ static std::string linearName(const LinearOptions &options, LinearUnit unit,
     os << "_amx";
   if (unit == LinearUnit::Pairs)
     os << "_dpbf16";
-  if (!options.epilogue)
-    return name;
-  std::string text = name;
-  llvm::raw_string_ostream key(text);
-  for (int64_t rank : options.others)
-    key << ' ' << rank;
-  llvm::DenseMap<Value, unsigned> numbers;
-  auto addNumber = [&](Value value) {
-    numbers.try_emplace(value, numbers.size());
-  };
-  Block &block = options.epilogue->front();
-  llvm::for_each(block.getArguments(), addNumber);
-  for (Operation &op : block) {
-    key << '\n' << op.getName() << op.getAttrDictionary();
-    for (Value operand : op.getOperands()) {
-      Attribute constant;
-      if (matchPattern(operand, m_Constant(&constant)))
-        key << ' ' << constant;
-      else
-        key << " %" << numbers.lookup(operand);
-    }
-    key << op.getResultTypes();
-    llvm::for_each(op.getResults(), addNumber);
-  }
-  os << "_epilogue"
-     << epilogues.try_emplace(text, epilogues.size()).first->second;
   return name;
 }
 
 func::FuncOp KernelLibrary::linear(const LinearOptions &options) {
   Builder types(module.getContext());
   LinearUnit unit = unitOf(options.weightType);
-  std::string name = linearName(options, unit, epilogues);
+  std::string name = nameWithEpilogue(
+      linearName(options, unit), options.epilogue, options.others, epilogues);
   if (func::FuncOp known = lookup(name))
     return known;
   Type f32 = types.getF32Type();

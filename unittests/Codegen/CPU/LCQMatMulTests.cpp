@@ -7,6 +7,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "ProductCall.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Parser/Parser.h"
 #include "nju/Quantization/Packing.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "gtest/gtest.h"
@@ -22,13 +24,27 @@ using namespace nju::test;
 
 namespace {
 
+#define NJU_MATRIX NJU_MEMREF1(uint8_t), NJU_MEMREF2(int8_t), NJU_MEMREF2(float)
+#define NJU_MATRIX_ARG(packed)                                                 \
+  NJU_ARG1(const_cast<uint8_t *>((packed).stream.data()),                      \
+           int64_t((packed).stream.size())),                                   \
+      NJU_ARG2(const_cast<int8_t *>((packed).basis.data()),                    \
+               int64_t((packed).layout.rank),                                  \
+               int64_t(1) << (packed).layout.bits),                            \
+      NJU_ARG2(const_cast<float *>((packed).factors.data()),                   \
+               int64_t((packed).factors.size()) /                              \
+                   (packed).layout.getFactorColumns(),                         \
+               (packed).layout.getFactorColumns())
+
 using PackRows = void(int64_t, int64_t, NJU_MEMREF2(float), NJU_MEMREF2(int8_t),
                       NJU_MEMREF2(float), NJU_MEMREF2(int32_t));
-using LCQLinear = void(int64_t, int64_t, float, float, NJU_MEMREF2(int8_t),
-                       NJU_MEMREF2(float), NJU_MEMREF2(int32_t),
-                       NJU_MEMREF1(uint8_t), NJU_MEMREF2(int8_t),
-                       NJU_MEMREF1(float), NJU_MEMREF2(float),
-                       NJU_MEMREF1(int64_t));
+/// A product with the matrices and other operands that `Rest` has.
+template <typename... Rest>
+using LCQLinear = void(int64_t, int64_t, NJU_MEMREF2(float),
+                       NJU_MEMREF2(int8_t), NJU_MEMREF2(float),
+                       NJU_MEMREF2(int32_t), Rest...);
+using LCQRows = void(int64_t, int64_t, int64_t, NJU_MEMREF1(int64_t),
+                     NJU_MATRIX, NJU_MEMREF2(float));
 
 /// Formats of every number of bits and of ranks, and of every kind of scales,
 /// with and without offsets, and with groups that are loops.
@@ -45,15 +61,21 @@ std::vector<lcq::LCQOptions> formats() {
 }
 
 LCQLinearOptions kernelOptions(const lcq::LCQOptions &format) {
-  return {format.bits, format.group, format.rank, format.scaleBits,
-          format.offset};
+  LCQLinearOptions options;
+  options.bits = format.bits;
+  options.group = format.group;
+  options.rank = format.rank;
+  options.scaleBits = format.scaleBits;
+  options.offset = format.offset;
+  return options;
 }
 
 /// A random matrix of a format, and its packed form.
 struct Weights {
-  Weights(int64_t rows, int64_t columns, const lcq::LCQOptions &format)
+  Weights(int64_t rows, int64_t columns, const lcq::LCQOptions &format,
+          unsigned seed = 0)
       : matrix(lcq::QuantizedMatrix::create(rows, columns, format)) {
-    std::mt19937 random(rows + columns);
+    std::mt19937 random(rows + columns + seed);
     for (uint8_t &code : matrix.codes)
       code = random() % matrix.getLevels();
     for (float &value : matrix.basis.values)
@@ -85,8 +107,8 @@ struct Weights {
 /// Rows in int8, as a kernel makes them.
 struct PackedRows {
   PackedRows(KernelJIT &jit, int64_t group, int64_t lineColumns,
-             std::vector<float> x, int64_t depth, int64_t workers)
-      : rows(x.size() / depth),
+             std::vector<float> from, int64_t depth, int64_t workers)
+      : x(std::move(from)), rows(x.size() / depth), depth(depth),
         padded((depth + lineColumns - 1) / lineColumns * lineColumns),
         groups((padded + group - 1) / group), xq(rows * padded + 1, 99),
         scales(rows * groups + 1, -1), sums(rows * groups + 1, -1) {
@@ -102,21 +124,63 @@ struct PackedRows {
     EXPECT_EQ(sums.back(), -1);
   }
 
-  int64_t rows, padded, groups;
+  std::vector<float> x;
+  int64_t rows, depth, padded, groups;
   std::vector<int8_t> xq;
   std::vector<float> scales;
   std::vector<int32_t> sums;
 };
+
+/// s = p0 + e0; 2 s + e1
+constexpr const char *kSumEpilogue = R"(
+  func.func @epilogue(%p0: f32, %e0: f32, %e1: f32) -> f32 {
+    %s = arith.addf %p0, %e0 : f32
+    %two = arith.constant 2.0 : f32
+    %t = arith.mulf %s, %two : f32
+    %z = arith.addf %t, %e1 : f32
+    return %z : f32
+  })";
+/// silu(p0) * p1
+constexpr const char *kGateEpilogue = R"(
+  func.func @epilogue(%p0: f32, %p1: f32) -> f32 {
+    %one = arith.constant 1.0 : f32
+    %n = arith.negf %p0 : f32
+    %e = math.exp %n : f32
+    %d = arith.addf %e, %one : f32
+    %g = arith.divf %p0, %d : f32
+    %z = arith.mulf %g, %p1 : f32
+    return %z : f32
+  })";
+
+mlir::func::FuncOp emitLinear(KernelLibrary &library, LCQLinearOptions options,
+                              const char *epilogue = nullptr) {
+  if (!epilogue)
+    return library.lcqLinear(options);
+  mlir::MLIRContext *context = library.packRows().getContext();
+  context->loadDialect<mlir::math::MathDialect>();
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(epilogue, context);
+  auto function = *module->getOps<mlir::func::FuncOp>().begin();
+  options.epilogue = &function.getBody();
+  return library.lcqLinear(options);
+}
 
 class LCQMatMulTest : public testing::TestWithParam<std::string> {
 protected:
   /// Compiled kernels of a format.
   struct Kernels {
     Kernels(llvm::StringRef target, const lcq::LCQOptions &format)
-        : options(kernelOptions(format)),
+        : Kernels(target, kernelOptions(format)) {}
+    Kernels(llvm::StringRef target, const LCQLinearOptions &options,
+            const char *epilogue = nullptr)
+        : options(options),
           jit(target,
               {[&](KernelLibrary &l) { return l.packLCQRows(options.group); },
-               [&](KernelLibrary &l) { return l.lcqLinear(options); }}) {}
+               [&](KernelLibrary &l) {
+                 auto function = emitLinear(l, options, epilogue);
+                 name = function.getName().str();
+                 return function;
+               },
+               [&](KernelLibrary &l) { return l.lcqRows(options); }}) {}
 
     PackedRows pack(const std::vector<float> &x, int64_t depth,
                     int64_t workers = 1) {
@@ -124,33 +188,29 @@ protected:
                         workers);
     }
 
-    std::vector<float> run(const Weights &weights, PackedRows &x,
-                           int64_t workers) {
-      lcq::PackedMatrix packed = weights.packed;
-      int64_t columns = packed.layout.rows;
-      std::vector<float> y(x.rows * columns + 1, 12345);
-      int64_t next = 0;
-      auto *kernel = jit.get<LCQLinear>(
-          llvm::formatv("nju_lcq_linear_{0}x{1}x{2}x{3}{4}", options.bits,
-                        options.group, options.rank, options.scaleBits,
-                        options.offset ? "_offset" : "")
-              .str());
-      auto work = [&](int64_t worker) {
-        kernel(worker, workers, packed.scaleUnit, packed.offsetUnit,
-               NJU_ARG2(x.xq.data(), x.rows, x.padded),
-               NJU_ARG2(x.scales.data(), x.rows, x.groups),
-               NJU_ARG2(x.sums.data(), x.rows, x.groups),
-               NJU_ARG1(packed.stream.data(), int64_t(packed.stream.size())),
-               NJU_ARG2(packed.basis.data(), options.rank,
-                        int64_t(1) << options.bits),
-               NJU_ARG1(packed.factors.data(), int64_t(packed.factors.size())),
-               NJU_ARG2(y.data(), x.rows, columns), NJU_ARG1(&next, 1));
-      };
+    /// Calls the product on threads with the arguments behind those of x.
+    template <typename... Rest, typename... Arguments>
+    void call(PackedRows &x, int64_t workers, Arguments... arguments) {
+      auto *kernel = jit.get<LCQLinear<Rest...>>(name);
       std::vector<std::thread> threads;
       for (int64_t w = 0; w < workers; ++w)
-        threads.emplace_back(work, w);
+        threads.emplace_back([&, w] {
+          kernel(w, workers, NJU_ARG2(x.x.data(), x.rows, x.depth),
+                 NJU_ARG2(x.xq.data(), x.rows, x.padded),
+                 NJU_ARG2(x.scales.data(), x.rows, x.groups),
+                 NJU_ARG2(x.sums.data(), x.rows, x.groups), arguments...);
+        });
       for (std::thread &thread : threads)
         thread.join();
+    }
+
+    std::vector<float> run(const Weights &weights, PackedRows &x,
+                           int64_t workers) {
+      int64_t columns = weights.packed.layout.rows, next = 0;
+      std::vector<float> y(x.rows * columns + 1, 12345);
+      call<NJU_MATRIX, NJU_MEMREF2(float), NJU_MEMREF1(int64_t)>(
+          x, workers, NJU_MATRIX_ARG(weights.packed),
+          NJU_ARG2(y.data(), x.rows, columns), NJU_ARG1(&next, 1));
       EXPECT_EQ(y.back(), 12345);
       EXPECT_EQ(next, 0);
       y.pop_back();
@@ -158,6 +218,7 @@ protected:
     }
 
     LCQLinearOptions options;
+    std::string name;
     KernelJIT jit;
   };
 };
@@ -243,7 +304,7 @@ TEST_P(LCQMatMulTest, NoRowsWriteNothing) {
 }
 
 TEST_P(LCQMatMulTest, RowsAreRoundedToTheNearest) {
-  Kernels kernels(GetParam(), {4, 32, 1, 8, false});
+  Kernels kernels(GetParam(), lcq::LCQOptions{4, 32, 1, 8, false});
   int64_t depth = 75, group = 32;
   std::vector<float> x = randomRows(3 * depth, 9);
   PackedRows packed = kernels.pack(x, depth, 2);
@@ -263,7 +324,7 @@ TEST_P(LCQMatMulTest, RowsAreRoundedToTheNearest) {
         EXPECT_EQ(q, std::nearbyint(at(j) * (127 / magnitude)));
         sum += q;
       }
-      EXPECT_EQ(packed.sums[row * packed.groups + g], sum);
+      EXPECT_EQ(packed.sums[row * packed.groups + g], -128 * sum);
     }
 }
 
@@ -283,13 +344,101 @@ TEST_P(LCQMatMulTest, RowsThatAreNotFiniteAreSeen) {
 }
 
 TEST_P(LCQMatMulTest, TinyRowsAreZero) {
-  Kernels kernels(GetParam(), {4, 32, 1, 8, false});
+  Kernels kernels(GetParam(), lcq::LCQOptions{4, 32, 1, 8, false});
   for (float value : {0.0f, -0.0f, 1e-38f, 1e-45f}) {
     PackedRows packed = kernels.pack(std::vector<float>(32, value), 32);
     EXPECT_EQ(packed.sums[0], 0);
     EXPECT_EQ(packed.xq[0], 0);
     EXPECT_LT(packed.scales[0], 1e-30f);
   }
+}
+
+TEST_P(LCQMatMulTest, AddsOthersInItsEpilogue) {
+  lcq::LCQOptions format{4, 32, 1, 8, false};
+  LCQLinearOptions options = kernelOptions(format);
+  options.others = {1, 2};
+  Kernels kernels(GetParam(), options, kSumEpilogue);
+  Kernels plain(GetParam(), format);
+  int64_t columns = 70, depth = 104;
+  Weights weights(columns, depth, format);
+  std::vector<float> bias = randomRows(columns, 1);
+  for (int64_t rows : {0, 1, 2, 3, 17, 40}) {
+    PackedRows x = plain.pack(randomRows(rows * depth, rows), depth);
+    std::vector<float> expected = plain.run(weights, x, 1);
+    std::vector<float> residual = randomRows(rows * columns, 2);
+    std::vector<float> y(rows * columns + 1, 12345);
+    int64_t next = 0;
+    kernels.call<NJU_MATRIX, NJU_MEMREF1(float), NJU_MEMREF2(float),
+                 NJU_MEMREF2(float), NJU_MEMREF1(int64_t)>(
+        x, 2, NJU_MATRIX_ARG(weights.packed), NJU_ARG1(bias.data(), columns),
+        NJU_ARG2(residual.data(), rows, columns),
+        NJU_ARG2(y.data(), rows, columns), NJU_ARG1(&next, 1));
+    for (size_t i = 0; i < expected.size(); ++i)
+      ASSERT_EQ(y[i], (expected[i] + bias[i % columns]) * 2 + residual[i])
+          << rows << " rows, element " << i;
+    EXPECT_EQ(y.back(), 12345);
+  }
+}
+
+TEST_P(LCQMatMulTest, GatesAProductWithAnother) {
+  for (lcq::LCQOptions format : {lcq::LCQOptions{3, 32, 2, 16, true},
+                                 lcq::LCQOptions{4, 32, 1, 8, false}}) {
+    LCQLinearOptions options = kernelOptions(format);
+    options.weights = 2;
+    Kernels kernels(GetParam(), options, kGateEpilogue);
+    Kernels plain(GetParam(), format);
+    int64_t columns = 90, depth = 136;
+    Weights a(columns, depth, format), b(columns, depth, format, 5);
+    for (int64_t rows : {1, 3, 17}) {
+      PackedRows x = plain.pack(randomRows(rows * depth, rows), depth);
+      std::vector<float> gate = plain.run(a, x, 1), up = plain.run(b, x, 1);
+      std::vector<float> y(rows * columns + 1, 12345);
+      int64_t next = 0;
+      kernels.call<NJU_MATRIX, NJU_MATRIX, NJU_MEMREF2(float),
+                   NJU_MEMREF1(int64_t)>(
+          x, 2, NJU_MATRIX_ARG(a.packed), NJU_MATRIX_ARG(b.packed),
+          NJU_ARG2(y.data(), rows, columns), NJU_ARG1(&next, 1));
+      for (size_t i = 0; i < gate.size(); ++i) {
+        double expected = double(gate[i]) / (1 + std::exp(-gate[i])) * up[i];
+        ASSERT_NEAR(y[i], expected, 1e-5 * std::abs(expected) + 1e-12);
+      }
+      EXPECT_EQ(y.back(), 12345);
+      EXPECT_EQ(next, 0);
+    }
+  }
+}
+
+TEST_P(LCQMatMulTest, RowsOfATableAreDequantized) {
+  for (const lcq::LCQOptions &format : formats())
+    for (auto [count, depth] :
+         std::vector<std::array<int64_t, 2>>{{37, 172}, {16, 64}, {1, 7}}) {
+      SCOPED_TRACE(format.str() + ", depth " + std::to_string(depth));
+      Kernels kernels(GetParam(), format);
+      Weights table(count, depth, format);
+      std::vector<float> values = table.matrix.dequantize();
+      std::vector<int64_t> rows = {0,      count - 1, count / 2,  -1,
+                                   -count, 0,         count + 10, -count - 10};
+      std::vector<int64_t> found = {0, count - 1, count / 2, count - 1,
+                                    0, 0,         count - 1, 0};
+      for (int64_t workers : {1, 3}) {
+        std::vector<float> y(rows.size() * depth + 1, 12345);
+        auto *kernel = kernels.jit.get<LCQRows>(
+            llvm::formatv("nju_lcq_rows_{0}x{1}x{2}x{3}{4}", format.bits,
+                          format.group, format.rank, format.scaleBits,
+                          format.offset ? "_offset" : "")
+                .str());
+        for (int64_t w = 0; w < workers; ++w)
+          kernel(w, workers, count, NJU_ARG1(rows.data(), int64_t(rows.size())),
+                 NJU_MATRIX_ARG(table.packed),
+                 NJU_ARG2(y.data(), int64_t(rows.size()), depth));
+        for (size_t t = 0; t < rows.size(); ++t)
+          ASSERT_EQ(0, std::memcmp(y.data() + t * depth,
+                                   values.data() + found[t] * depth,
+                                   depth * sizeof(float)))
+              << "row " << rows[t];
+        EXPECT_EQ(y.back(), 12345);
+      }
+    }
 }
 
 /// The host's targets, and AVX-512 without VNNI.

@@ -74,17 +74,29 @@ enum class LinearUnit {
   Tiles  ///< bf16 with AMX.
 };
 
+/// What products with weights quantized by LCQ round x to.
+enum class ActivationType {
+  Int8,
+  Int16, ///< As two int8 digits.
+  F32    ///< Not at all.
+};
+
 /// What distinguishes one product with weights quantized by LCQ from another:
-/// the format of the weights ("nju/Quantization/Packing.h").
+/// the format of the weights ("nju/Quantization/Packing.h"), and the rest.
 struct LCQLinearOptions {
   int64_t bits = 4;   ///< Of a code: 2, 3 or 4.
   int64_t group = 32; ///< Columns of a group: a multiple of getLineColumns().
   int64_t rank = 1;   ///< Rows of the basis: 1 to 3.
   int64_t scaleBits = 8; ///< Of a scale or offset: 8 (int8) or 16 (f16).
   bool offset = false;   ///< Whether groups have an offset.
+  ActivationType activations = ActivationType::Int8;
+  int64_t weights = 1; ///< Matrices that x is multiplied by: 1 or 2.
+  llvm::SmallVector<int64_t> others; ///< As those of LinearOptions.
+  mlir::Region *epilogue = nullptr;  ///< As that of LinearOptions.
 
   /// Columns of the smallest number of whole lines.
   int64_t getLineColumns() const { return bits == 3 ? 32 : 32 / bits; }
+  /// Whether there is a kernel for these, where `supportsLCQ`.
   bool isValid() const;
 };
 
@@ -136,21 +148,35 @@ public:
   /// int8. xq is [T, Kp], where Kp is K filled up to whole lines of weights and
   /// gets zeros behind K; scales and sums are [T, Kp / group, rounded up]. The
   /// largest magnitude of a group becomes 127; x is about scales * xq, and sums
-  /// are those of xq. A group with a NaN or an infinity has a scale of NaN; one
-  /// whose numbers are all below 1e-30 becomes 0.
+  /// are those of xq, times -128. A group with a NaN or an infinity has a scale
+  /// of NaN; one whose numbers are all below 1e-30 becomes 0.
   mlir::func::FuncOp packLCQRows(int64_t group);
 
-  /// (worker, workers, scale_unit: f32, offset_unit: f32,
-  ///  xq: memref<?x?xi8>, scales: memref<?x?xf32>, sums: memref<?x?xi32>,
-  ///  w: memref<?xi8>, basis: memref<?x?xi8>, factors: memref<?xf32>,
+  /// (worker, workers, x: memref<?x?xf32>, xq: memref<?x?xi8>,
+  ///  scales: memref<?x?xf32>, sums: memref<?x?xi32>,
+  ///  (codes: memref<?xi8>, basis: memref<?x?xi8>, factors: memref<?x?xf32>)
+  ///  of each weight...,
+  ///  others: memref<?x?xf32> or memref<?xf32>...,
   ///  y: memref<?x?xf32>, next: memref<?xi64>):
-  /// y [T, N] = x w, with xq, scales and sums from `packLCQRows`, and the other
-  /// operands those of an `lcq::PackedMatrix`. With int8 scales the units, and
-  /// with f16 scales the factors, are not read. The dot products of a group are
-  /// exact integers; each is multiplied with the scale of x and, in a fused
-  /// multiply-add, with that of the weights, groups in ascending order. `next`
-  /// is as that of `linear`. Only where `supportsLCQ`.
+  /// y = epilogue(x w, ..., others...) as `linear` does, with xq, scales and
+  /// sums from `packLCQRows`, and codes, basis and factors those of an
+  /// `lcq::PackedMatrix` [N, K]. Of x [T, K], the sizes are read. The dot
+  /// product of a group is an exact integer for each rank; these times the
+  /// scales of the weights are added up (fused multiply-adds in ascending
+  /// order; then the offset times the sum of x), and groups in ascending order
+  /// in fused multiply-adds with the scales of x. `next` is as that of
+  /// `linear`. Only where `supportsLCQ`.
   mlir::func::FuncOp lcqLinear(const LCQLinearOptions &options);
+
+  /// (worker, workers, rows_in_table: index, rows: memref<?xi64>,
+  ///  codes: memref<?xi8>, basis: memref<?x?xi8>, factors: memref<?x?xf32>,
+  ///  y: memref<?x?xf32>):
+  /// y [T, K]: row t is row rows[t] of the matrix [rows_in_table, K] with these
+  /// codes, basis and factors, dequantized bit for bit as
+  /// `lcq::QuantizedMatrix::dequantizeRow` does. Negative rows count from the
+  /// end; what is out of range then becomes the nearest row, as in the lowering
+  /// of nju.embedding. Only the format in `options` matters. For any target.
+  mlir::func::FuncOp lcqRows(const LCQLinearOptions &options);
 
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
   /// index,

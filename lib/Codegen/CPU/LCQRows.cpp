@@ -1,0 +1,272 @@
+//===- LCQRows.cpp - Rows for, and of, weights quantized by LCQ -*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "LCQWeights.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+using namespace nju;
+
+using Value = KernelBuilder::Value;
+using Values = KernelBuilder::Values;
+
+/// A group of x whose numbers are all smaller is 0: 127 over the largest of
+/// them stays finite.
+static constexpr float kLeastMagnitude = 1e-30f;
+
+//===----------------------------------------------------------------------===//
+// Rows in int8
+//===----------------------------------------------------------------------===//
+
+/// Columns rounded at a time: whole lines are whole numbers of them.
+static constexpr int64_t kPackLanes = 8;
+
+/// The largest magnitude in x[row, begin..end), where x has zeros behind its
+/// columns; and 0, but NaN if not all of them are finite.
+static std::pair<Value, Value>
+findMagnitude(KernelBuilder &k, Value x, Value row, Value begin, Value end) {
+  Value zero = k.splat(0.0f), depth = k.dim(x, 1);
+  Values found = k.loop(begin, end, k.index(kPackLanes), {zero, zero},
+                        [&](Value at, Values found) {
+                          Value mask = k.firstLanes(k.sub(depth, at));
+                          Value values = k.loadMasked(x, {row, at}, mask);
+                          Value magnitudes =
+                              k.maxf(values, k.subf(zero, values));
+                          return Values{k.maxf(magnitudes, found[0]),
+                                        k.fma(values, zero, found[1])};
+                        });
+  auto max = [&](Value x, Value y) { return k.maxf(x, y); };
+  auto add = [&](Value x, Value y) { return k.addf(x, y); };
+  return {k.reduce(found[0], max), k.reduce(found[1], add)};
+}
+
+/// Vectors of numbers of at most 2^22 as i32, rounded to the nearest, ties to
+/// even: adding 1.5 * 2^23 moves the integer to the end of the significand.
+static Value roundToI32(KernelBuilder &k, Value values) {
+  auto type = VectorType::get({k.lanes}, k.b.getI32Type());
+  Value moved = k.addf(values, k.splat(0x1.8p23f));
+  Value zero = arith::ConstantOp::create(
+      k.b, k.loc,
+      DenseElementsAttr::get(type, k.b.getI32IntegerAttr(0x4b400000)));
+  return k.sub(vector::BitCastOp::create(k.b, k.loc, type, moved), zero);
+}
+
+/// Writes xq[row, begin..end) = x * inverse; their sum.
+static Value packGroup(KernelBuilder &k, Value x, Value xq, Value row,
+                       Value begin, Value end, Value inverse) {
+  Value factor = k.broadcast(inverse), depth = k.dim(x, 1);
+  auto i8 = VectorType::get({k.lanes}, k.b.getI8Type());
+  Value zero = arith::ConstantOp::create(k.b, k.loc, k.b.getI32IntegerAttr(0));
+  Values sums =
+      k.loop(begin, end, k.index(kPackLanes), {k.broadcast(zero)},
+             [&](Value at, Values sums) {
+               Value mask = k.firstLanes(k.sub(depth, at));
+               Value values = k.loadMasked(x, {row, at}, mask);
+               Value rounded = roundToI32(k, k.mulf(values, factor));
+               k.storeVector(arith::TruncIOp::create(k.b, k.loc, i8, rounded),
+                             xq, {row, at});
+               return Values{k.add(sums[0], rounded)};
+             });
+  return k.reduce(sums[0], [&](Value x, Value y) { return k.add(x, y); });
+}
+
+func::FuncOp KernelLibrary::packLCQRows(int64_t group) {
+  assert(group % kPackLanes == 0 && "groups are whole lines");
+  std::string name = llvm::formatv("nju_pack_lcq_rows_{0}", group);
+  if (func::FuncOp known = lookup(name))
+    return known;
+  Builder types(module.getContext());
+  Type index = types.getIndexType(), f32 = types.getF32Type();
+  func::FuncOp function =
+      create(name, {index, index, dynamicMemRef(2, f32),
+                    dynamicMemRef(2, types.getI8Type()), dynamicMemRef(2, f32),
+                    dynamicMemRef(2, types.getI32Type())});
+  OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
+  KernelBuilder k(builder, module.getLoc(), kPackLanes);
+  auto arguments = function.getArguments();
+  Value x = arguments[2], xq = arguments[3];
+  Value padded = k.dim(xq, 1), groups = k.ceilDiv(padded, group);
+  auto share = k.share(k.mul(k.dim(xq, 0), groups), arguments[0], arguments[1]);
+  k.loop(share.first, share.second, [&](Value item) {
+    Value row = k.div(item, groups), number = k.rem(item, groups);
+    Value begin = k.mul(number, group);
+    Value end = k.min(k.add(begin, group), padded);
+    auto [magnitude, notFinite] = findMagnitude(k, x, row, begin, end);
+    Value isTiny = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT,
+                                         magnitude, k.f32(kLeastMagnitude));
+    Value inverse =
+        k.select(isTiny, k.f32(0.0f), k.divf(k.f32(127.0f), magnitude));
+    Value scale = k.addf(k.divf(magnitude, k.f32(127.0f)), notFinite);
+    Value sum = packGroup(k, x, xq, row, begin, end, inverse);
+    k.store(scale, arguments[4], {row, number});
+    Value minus128 =
+        arith::ConstantOp::create(k.b, k.loc, k.b.getI32IntegerAttr(-128));
+    k.store(k.mul(sum, minus128), arguments[5], {row, number});
+  });
+  func::ReturnOp::create(k.b, k.loc);
+  return function;
+}
+
+//===----------------------------------------------------------------------===//
+// Rows of a packed matrix
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Emits the body of `lcqRows`.
+class LCQRowsEmitter : LCQStream {
+public:
+  LCQRowsEmitter(KernelBuilder &k, const LCQLinearOptions &options,
+                 ValueRange arguments)
+      : LCQStream(k, options, k.dim(arguments[7], 1)), arguments(arguments),
+        codes(arguments[4]), y(arguments[7]),
+        codewords(k.scratch({getLevels()}, k.b.getF32Type())) {}
+  void emit();
+
+private:
+  int64_t getLevels() const { return int64_t(1) << options.bits; }
+  Value findRow(Value index);
+  Value loadScale(Value row, Value group, int64_t plane);
+  void makeCodewords(Value row, Value group);
+  Value getCode(Value line, Value byte, Value unit);
+  void emitGroup(Value t, Value row, Value number);
+
+  ValueRange arguments;
+  Value codes, y;
+  Value codewords; ///< Of a group.
+};
+
+} // namespace
+
+/// As in the lowering of nju.embedding.
+Value LCQRowsEmitter::findRow(Value index) {
+  Value zero = k.index(0), count = arguments[2];
+  Value isNegative =
+      arith::CmpIOp::create(k.b, k.loc, arith::CmpIPredicate::slt, index, zero);
+  Value wrapped = k.select(isNegative, k.add(index, count), index);
+  Value last = k.sub(count, k.index(1));
+  Value upper = arith::MinSIOp::create(k.b, k.loc, wrapped, last);
+  return arith::MaxSIOp::create(k.b, k.loc, upper, zero);
+}
+
+/// A scale, or as plane `rank` an offset, of the group at `group`.
+Value LCQRowsEmitter::loadScale(Value row, Value group, int64_t plane) {
+  int64_t width = options.scaleBits / 8;
+  Value lane = k.rem(row, kTileRows), factors = arguments[6];
+  Value at = k.add(k.add(group, plane * kTileRows * width), k.mul(lane, width));
+  Type f32 = k.b.getF32Type();
+  if (options.scaleBits == 8) {
+    Value raw = arith::SIToFPOp::create(k.b, k.loc, f32, k.load(codes, {at}));
+    return k.mulf(raw, k.load(factors, {k.index(plane), row}));
+  }
+  Value raw = vector::LoadOp::create(
+      k.b, k.loc, VectorType::get({2}, k.b.getI8Type()), codes, at);
+  raw = vector::BitCastOp::create(k.b, k.loc,
+                                  VectorType::get({1}, k.b.getF16Type()), raw);
+  raw = vector::ExtractOp::create(k.b, k.loc, raw, int64_t(0));
+  Value unit = k.index(plane == options.rank ? 1 : 0);
+  return k.mulf(arith::ExtFOp::create(k.b, k.loc, f32, raw),
+                k.load(factors, {unit, k.index(0)}));
+}
+
+void LCQRowsEmitter::makeCodewords(Value row, Value group) {
+  int64_t levels = getLevels();
+  auto i8 = VectorType::get({levels}, k.b.getI8Type());
+  Value sum;
+  for (int64_t r = 0; r < options.rank; ++r) {
+    Value entries = vector::LoadOp::create(k.b, k.loc, i8, arguments[5],
+                                           ValueRange{k.index(r), k.index(0)});
+    Value term = k.mulf(
+        k.broadcast(loadScale(row, group, r), levels),
+        arith::SIToFPOp::create(k.b, k.loc, k.vectorType(levels), entries));
+    sum = r ? k.addf(sum, term) : term;
+  }
+  if (options.offset)
+    sum = k.subf(sum, k.broadcast(loadScale(row, group, options.rank), levels));
+  k.storeVector(sum, codewords, {k.index(0)});
+}
+
+/// The code of byte `byte` of unit `unit` of the set at `line`.
+Value LCQRowsEmitter::getCode(Value line, Value byte, Value unit) {
+  auto load = [&](Value line) {
+    return arith::IndexCastUIOp::create(k.b, k.loc, k.b.getIndexType(),
+                                        k.load(codes, {k.add(line, byte)}));
+  };
+  auto shift = [&](Value value, Value count) -> Value {
+    return arith::ShRUIOp::create(k.b, k.loc, value, count);
+  };
+  auto mask = [&](Value value, int64_t bits) -> Value {
+    return arith::AndIOp::create(k.b, k.loc, value, k.index(bits));
+  };
+  if (options.bits != 3)
+    return mask(shift(load(line), k.mul(unit, options.bits)), getLevels() - 1);
+  Value pair = k.mul(k.div(unit, 2), kLine), isOdd = k.rem(unit, 2);
+  Value own = mask(shift(load(k.add(line, k.min(pair, k.index(2 * kLine)))),
+                         k.mul(isOdd, 4)),
+                   7);
+  // Units 6 and 7: one bit of each line.
+  Value last = k.index(0);
+  for (int64_t i = 0; i < 3; ++i) {
+    Value bit =
+        mask(shift(load(k.add(line, i * kLine)), k.add(k.mul(isOdd, 4), 3)), 1);
+    last = k.add(k.mul(last, 2), bit);
+  }
+  return k.select(k.less(unit, k.index(6)), own, last);
+}
+
+/// The columns of group `number` of a row.
+void LCQRowsEmitter::emitGroup(Value t, Value row, Value number) {
+  Value group = getGroup(k.div(row, kTileRows), number);
+  makeCodewords(row, group);
+  Value begin = k.mul(number, options.group);
+  Value end = k.min(k.add(begin, options.group), k.dim(y, 1));
+  Value lane = k.mul(k.rem(row, kTileRows), kUnitColumns);
+  k.loop(begin, end, [&](Value column) {
+    Value own = k.sub(column, begin);
+    Value set = k.div(own, getSetColumns()),
+          place = k.rem(own, getSetColumns());
+    Value line =
+        k.add(k.add(group, getScaleBytes()), k.mul(set, getSetBytes()));
+    Value code = getCode(line, k.add(lane, k.rem(place, kUnitColumns)),
+                         k.div(place, kUnitColumns));
+    k.store(k.load(codewords, {code}), y, {t, column});
+  });
+}
+
+/// Items that are dealt out are groups of rows.
+void LCQRowsEmitter::emit() {
+  Value count = k.mul(k.dim(y, 0), groups);
+  auto share = k.share(count, arguments[0], arguments[1]);
+  k.loop(share.first, share.second, [&](Value item) {
+    Value t = k.div(item, groups);
+    Value index = arith::IndexCastOp::create(k.b, k.loc, k.b.getIndexType(),
+                                             k.load(arguments[3], {t}));
+    emitGroup(t, findRow(index), k.rem(item, groups));
+  });
+}
+
+func::FuncOp KernelLibrary::lcqRows(const LCQLinearOptions &options) {
+  assert(options.isValid() && "no such kernel");
+  std::string name = llvm::formatv(
+      "nju_lcq_rows_{0}x{1}x{2}x{3}{4}", options.bits, options.group,
+      options.rank, options.scaleBits, options.offset ? "_offset" : "");
+  if (func::FuncOp known = lookup(name))
+    return known;
+  Builder types(module.getContext());
+  Type index = types.getIndexType(), f32 = types.getF32Type(),
+       i8 = types.getI8Type();
+  func::FuncOp function =
+      create(name, {index, index, index, dynamicMemRef(1, types.getI64Type()),
+                    dynamicMemRef(1, i8), dynamicMemRef(2, i8),
+                    dynamicMemRef(2, f32), dynamicMemRef(2, f32)});
+  OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
+  KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
+  LCQRowsEmitter(k, options, function.getArguments()).emit();
+  func::ReturnOp::create(k.b, k.loc);
+  return function;
+}

@@ -1,0 +1,128 @@
+//===- LCQWeights.cpp - Packed weights quantized by LCQ ---------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "LCQWeights.h"
+
+using namespace mlir;
+using namespace nju;
+
+using Value = LCQWeights::Value;
+using Values = LCQWeights::Values;
+
+/// The entries that a byte shuffle looks up in.
+static constexpr int64_t kTable = 16;
+
+bool LCQLinearOptions::isValid() const {
+  return bits >= 2 && bits <= 4 && rank >= 1 && rank <= 3 && group > 0 &&
+         group % getLineColumns() == 0 && (scaleBits == 8 || scaleBits == 16) &&
+         activations == ActivationType::Int8 && (weights == 1 || weights == 2);
+}
+
+//===----------------------------------------------------------------------===//
+// LCQStream
+//===----------------------------------------------------------------------===//
+
+LCQStream::LCQStream(KernelBuilder &k, const LCQLinearOptions &options,
+                     Value columns)
+    : k(k), options(options) {
+  Value sets = k.ceilDiv(columns, getSetColumns());
+  padded = k.mul(sets, getSetColumns());
+  groups = k.ceilDiv(padded, options.group);
+  tileBytes = k.add(k.mul(groups, getScaleBytes()), k.mul(sets, getSetBytes()));
+}
+
+Value LCQStream::getGroup(Value tile, Value group) {
+  int64_t bytes = getScaleBytes() + getSets() * getSetBytes();
+  return k.add(k.mul(tile, tileBytes), k.mul(group, bytes));
+}
+
+//===----------------------------------------------------------------------===//
+// LCQWeights
+//===----------------------------------------------------------------------===//
+
+LCQWeights::LCQWeights(KernelBuilder &k, const CPUTarget &target,
+                       const LCQLinearOptions &options, Value columns,
+                       ValueRange arguments)
+    : LCQStream(k, options, columns), bytes(k, target), target(target),
+      codes(arguments[0]), basis(arguments[1]), factors(arguments[2]) {
+  loadTables();
+}
+
+/// A shuffle reads the lower four bits of an index, and a table holds each
+/// element for all values of those that are not the code.
+void LCQWeights::loadTables() {
+  int64_t levels = int64_t(1) << options.bits;
+  for (int64_t r = 0; r < options.rank; ++r) {
+    auto load = [&](llvm::function_ref<int64_t(int64_t)> entry) {
+      return bytes.loadTable(basis, r, levels, entry);
+    };
+    Values &own = tables.emplace_back();
+    own.push_back(load([&](int64_t i) { return i % levels; }));
+    if (options.bits != 4)
+      own.push_back(load([&](int64_t i) { return i * levels / kTable; }));
+  }
+}
+
+/// The codes of all units of some lines.
+llvm::SmallVector<LCQWeights::Unit> LCQWeights::decode(ArrayRef<Value> lines) {
+  llvm::SmallVector<Unit> units;
+  auto addHalves = [&](Value line, std::initializer_list<int64_t> tables) {
+    for (Value codes :
+         {bytes.mask(line, 15), bytes.mask(bytes.shift(line, 4), 15)})
+      for (int64_t table : tables)
+        units.push_back({codes, table});
+  };
+  if (options.bits == 2) {
+    addHalves(lines[0], {0, 1});
+    return units;
+  }
+  for (Value line : lines)
+    addHalves(line, {0});
+  if (options.bits == 4)
+    return units;
+  // The last two units: bit 3 of each half of the lines, in the upper three
+  // bits of a half.
+  Value last =
+      bytes.merge(bytes.mask(lines[0], 0x88),
+                  bytes.merge(bytes.mask(bytes.shift(lines[1], 1), 0x44),
+                              bytes.mask(bytes.shift(lines[2], 2), 0x22)));
+  addHalves(last, {1});
+  return units;
+}
+
+llvm::SmallVector<LCQWeights::Unit>
+LCQWeights::loadSet(const Part &part, Value group, Value set) {
+  Values lines;
+  Value begin = k.add(k.add(group, getScaleBytes()), k.mul(set, getSetBytes()));
+  for (int64_t line = 0; line < getSetLines(); ++line) {
+    Value at = k.add(begin, line * kLine);
+    lines.push_back(
+        bytes.load(codes, k.add(at, part.lane * kUnitColumns), k.lanes * 4));
+    if (target.getPrefetchBytes() && part.lane == 0)
+      k.prefetch(codes, k.add(at, target.getPrefetchBytes()));
+  }
+  return decode(lines);
+}
+
+Value LCQWeights::loadScales(const Part &part, Value group, int64_t plane) {
+  int64_t width = options.scaleBits / 8;
+  Value at = k.add(group, (plane * kTileRows + part.lane) * width);
+  Value raw = bytes.load(codes, at, k.lanes * width);
+  Type f32 = k.vectorType(k.lanes);
+  if (options.scaleBits == 16) {
+    Value row = k.index(plane == options.rank ? 1 : 0);
+    Value unit = k.broadcast(k.load(factors, {row, k.index(0)}));
+    raw = bytes.cast(raw, k.b.getF16Type());
+    return k.mulf(arith::ExtFOp::create(k.b, k.loc, f32, raw), unit);
+  }
+  auto i32 = VectorType::get({k.lanes}, k.b.getI32Type());
+  raw = arith::ExtSIOp::create(k.b, k.loc, i32, raw);
+  Value row = k.add(k.mul(part.tile, kTileRows), part.lane);
+  return k.mulf(arith::SIToFPOp::create(k.b, k.loc, f32, raw),
+                k.loadVector(factors, {k.index(plane), row}));
+}

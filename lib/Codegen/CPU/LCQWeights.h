@@ -1,0 +1,98 @@
+//===- LCQWeights.h - Packed weights quantized by LCQ -----------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_LIB_CODEGEN_CPU_LCQWEIGHTS_H
+#define NJU_LIB_CODEGEN_CPU_LCQWEIGHTS_H
+
+#include "ByteVectors.h"
+#include "nju/Codegen/CPU/KernelLibrary.h"
+
+namespace nju {
+
+/// Where things lie in the stream of a packed matrix: see lcq::PackedLayout.
+/// Codes are read in sets, which are the smallest number of whole lines.
+class LCQStream {
+public:
+  using Value = KernelBuilder::Value;
+
+  static constexpr int64_t kTileRows = 16;
+  static constexpr int64_t kUnitColumns = 4;
+  static constexpr int64_t kLine = 64;
+
+  /// Of a matrix with `columns` columns.
+  LCQStream(KernelBuilder &k, const LCQLinearOptions &options, Value columns);
+
+  int64_t getPlanes() const { return options.rank + options.offset; }
+  int64_t getScaleBytes() const {
+    return getPlanes() * kTileRows * options.scaleBits / 8;
+  }
+  int64_t getSetLines() const { return options.bits == 3 ? 3 : 1; }
+  int64_t getSetBytes() const { return getSetLines() * kLine; }
+  int64_t getSetColumns() const { return options.getLineColumns(); }
+  /// Sets of a full group.
+  int64_t getSets() const { return options.group / getSetColumns(); }
+  /// Where a group of a tile begins.
+  Value getGroup(Value tile, Value group);
+
+  KernelBuilder &k;
+  const LCQLinearOptions &options;
+  Value padded; ///< Columns, filled up to whole sets.
+  Value groups;
+
+private:
+  Value tileBytes;
+};
+
+/// The operands of a product that are one packed matrix, read 16 or 8 rows of a
+/// tile at a time: as many as a register has lanes.
+class LCQWeights : public LCQStream {
+public:
+  using Values = KernelBuilder::Values;
+
+  /// `arguments` are codes, basis and factors.
+  LCQWeights(KernelBuilder &k, const CPUTarget &target,
+             const LCQLinearOptions &options, Value columns,
+             mlir::ValueRange arguments);
+
+  /// As many rows of a tile as there are lanes.
+  struct Part {
+    Value tile;
+    int64_t lane; ///< The first of the rows.
+  };
+  /// Codes of four columns.
+  struct Unit {
+    Value codes;
+    int64_t table; ///< Which of the tables of a rank they are for.
+  };
+
+  /// Parts of a tile.
+  int64_t getParts() const { return kTileRows / k.lanes; }
+  /// The units of the set `set` of a part's group, which begins at `group`, in
+  /// the order of the columns.
+  llvm::SmallVector<Unit> loadSet(const Part &part, Value group, Value set);
+  /// The entries of a row of the basis that a unit's codes name.
+  Value lookUp(const Unit &unit, int64_t rank) {
+    return bytes.lookUp(tables[rank][unit.table], unit.codes);
+  }
+  /// The scales, or as plane `rank` the offsets, of a part's group.
+  Value loadScales(const Part &part, Value group, int64_t plane);
+
+  ByteVectors bytes;
+
+private:
+  void loadTables();
+  llvm::SmallVector<Unit> decode(llvm::ArrayRef<Value> lines);
+
+  const CPUTarget &target;
+  Value codes, basis, factors;
+  llvm::SmallVector<Values> tables; ///< [rank][1 or 2]
+};
+
+} // namespace nju
+
+#endif // NJU_LIB_CODEGEN_CPU_LCQWEIGHTS_H
