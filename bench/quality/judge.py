@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 import fake_quantize
-from llama_cpp_formats import DoesNotFit, LlamaFile, quantize
+from llama_cpp_formats import DoesNotFit, LlamaFile, perplexity, quantize
 from models import JudgedModel
 from onnx_weights import OnnxWeights
 
@@ -107,6 +107,11 @@ class Judge:
         found = self._llama_file.read(path, self.weights.inputs)
         types = sorted({kind for _, _, kind in found.values()})
         return [(n, (v, b)) for n, (v, b, _) in found.items()], ", ".join(types)
+
+    def by_llama_cpp_itself(self, mixture: str) -> float:
+        """The perplexity of llama.cpp running a file that _by_llama_cpp read."""
+        path = self._llama_file.path.with_name(f"{mixture}.gguf")
+        return perplexity(path, self.model.blocks(self.model.eval_text))
 
     def _ours(self, text: str) -> tuple[float, float | None, str]:
         form, *efforts = text.split("+")

@@ -24,6 +24,14 @@ class DoesNotFit(Exception):
     """A matrix whose rows are no multiple of a format's block."""
 
 
+@llama_cpp.llama_log_callback
+def _say_nothing(level, text, data) -> None:
+    pass
+
+
+llama_cpp.llama_log_set(_say_nothing, None)
+
+
 @functools.cache
 def ggml() -> ctypes.CDLL:
     library = next(pathlib.Path(llama_cpp.__file__).parent.glob("lib/libggml-base.so"))
@@ -127,6 +135,8 @@ class LlamaFile:
         path = self.path.with_name(f"{mixture}.gguf")
         options = llama_cpp.llama_model_quantize_default_params()
         options.ftype = MIXTURES[mixture]
+        exact = int(gguf.GGMLQuantizationType.F32)
+        options.token_embedding_type = options.output_tensor_type = exact
         if mixture in WITH_IMPORTANCE:
             entries = [(gguf_name(name).encode(), np.ascontiguousarray(values, np.float32))
                        for name, values in importance.items()]
@@ -155,7 +165,7 @@ class LlamaFile:
 def perplexity(path: pathlib.Path, blocks: list[list[int]]) -> float:
     """By llama.cpp itself: blocks of tokens that begin with BOS and share nothing."""
     model = llama_cpp.Llama(str(path), n_ctx=max(map(len, blocks)) + 1, logits_all=True,
-                            n_batch=512, verbose=False)
+                            n_batch=512, n_threads=1, n_threads_batch=1, verbose=False)
     loss, count = 0.0, 0
     for block in blocks:
         model.reset()

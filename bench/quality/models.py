@@ -31,6 +31,7 @@ class Places:
     work: pathlib.Path
     minilm: pathlib.Path
     trained: pathlib.Path
+    threads: int = 1
 
     def run(self, tool: str, *arguments) -> str:
         command = [str(self.tools / tool), *map(str, arguments)]
@@ -90,7 +91,7 @@ class LanguageModel(JudgedModel):
 
     def quality(self, stem: pathlib.Path) -> float:
         printed = self.places.run("nju-run", "ppl", f"{stem}.so", self.eval_text, "--context",
-                                  self.context, "--json")
+                                  self.context, "--json", "--threads", self.places.threads)
         return json.loads(printed)["perplexity"]
 
 
@@ -233,9 +234,15 @@ class MiniLM(JudgedModel):
         sentences = self._sentences("wikitext2-valid.txt", self.calibration_sentences)
         return [self._feed([s]) for s in sentences]
 
+    def calibration_options(self) -> list[str]:
+        """The same sentences, one after the other: sequences are cut from them."""
+        tokens = np.concatenate([feed["input_ids"][0] for feed in self.feeds()])
+        np.save(self.folder / "calibration.npy", tokens)
+        return [f"--calibration={self.folder / 'calibration.npy'}"]
+
     def embeddings(self, stem: pathlib.Path) -> np.ndarray:
         feed = self._feed(self._sentences("wikitext2-test.txt", self.eval_sentences))
-        options = []
+        options = ["--threads", self.places.threads]
         for name, value in feed.items():
             np.save(self.folder / f"{name}.npy", value)
             options += ["--input", f"{name}={self.folder / name}.npy"]
