@@ -55,8 +55,10 @@ function(nju_add_tool name)
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_compile_options(${name} PRIVATE ${NJU_COMPILER_FLAGS})
   target_link_libraries(${name} PRIVATE ${arg_LINK_LIBS} MLIR LLVM)
-  # LLVM may lie outside the folders that the loader searches.
-  set_target_properties(${name} PROPERTIES INSTALL_RPATH "${LLVM_LIBRARY_DIR}")
+  # LLVM may lie outside the folders that the loader searches, and the runtime
+  # lies beside the tool.
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH
+    "$ORIGIN/../${CMAKE_INSTALL_LIBDIR};${LLVM_LIBRARY_DIR}")
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 

@@ -8,6 +8,8 @@
 
 #include "Text.h"
 
+#include "nju/documents.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -23,7 +25,7 @@ struct PerplexityOptions {
   ModelOptions model;
   std::string file;
   std::string tokenizer;
-  std::string split = "<|endoftext|>";
+  std::string split{nju::documentSeparator};
   int context = 0;
   bool json = false;
 };
@@ -180,24 +182,6 @@ static std::string readText(const std::string &path) {
   return text.str();
 }
 
-/// The documents without the white space that begins them: a line break after
-/// the separator belongs to the separator. A text that is not split stays as it
-/// is.
-static std::vector<std::string> splitText(const std::string &text,
-                                          const std::string &separator) {
-  if (separator.empty() || text.find(separator) == std::string::npos)
-    return {text};
-  std::vector<std::string> documents;
-  for (size_t begin = 0; begin <= text.size();) {
-    size_t end = std::min(text.find(separator, begin), text.size());
-    size_t first = text.find_first_not_of(" \t\r\n", begin);
-    if (first < end)
-      documents.push_back(text.substr(first, end - first));
-    begin = end + separator.size();
-  }
-  return documents;
-}
-
 static void printResult(const PerplexityOptions &options, double nats,
                         size_t count, size_t documents) {
   if (options.json) {
@@ -219,8 +203,9 @@ static void runPerplexity(const PerplexityOptions &options) {
   ModelHandle model = options.model.load();
   requireLanguageModel(model.get(), "ppl");
   Tokenizer tokenizer(options.tokenizer, options.model, model.get());
-  std::vector<std::string> documents =
-      splitText(readText(options.file), options.split);
+  std::string text = readText(options.file);
+  std::vector<std::string_view> documents =
+      nju::splitDocuments(text, options.split);
   if (documents.empty())
     throw Failure("text '" + options.file + "' has no documents");
   std::vector<int32_t> prefix = tokenizer.getPrefix();
@@ -236,9 +221,9 @@ static void runPerplexity(const PerplexityOptions &options) {
   {
     Progress progress(documents.size());
     for (size_t i = 0; i < documents.size(); ++i)
-      evaluation.addDocument(tokenizer.encode(documents[i], 0), [&] {
-        progress.update(i + 1, evaluation.getCount());
-      });
+      evaluation.addDocument(
+          tokenizer.encode(std::string(documents[i]), 0),
+          [&] { progress.update(i + 1, evaluation.getCount()); });
   }
   if (evaluation.getCount() == 0)
     throw Failure("text '" + options.file + "' has no token to predict");

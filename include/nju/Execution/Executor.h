@@ -13,6 +13,7 @@
 #include "nju/Execution/WeightMatrix.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
+#include <vector>
 
 namespace nju {
 
@@ -47,9 +48,9 @@ public:
     ParamOp param;
     WeightMatrix matrix;
   };
-  /// Called before the first of the products that multiply `input`, with the
-  /// weights of all of them (each once). What it leaves in `weights` is what
-  /// the rest of the run multiplies by.
+  /// Called when an input of `nju.linear` has been computed, with the weights
+  /// of all products that multiply it (each once). What it leaves in `weights`
+  /// is what the rest of the run multiplies by.
   virtual llvm::Error onProducts(mlir::Value input,
                                  llvm::ArrayRef<HostTensor> runs,
                                  llvm::MutableArrayRef<Weight> weights) = 0;
@@ -79,27 +80,31 @@ public:
   llvm::Expected<llvm::SmallVector<RunTensors>>
   run(llvm::SmallVector<RunTensors> arguments);
 
-  /// Runs what the listener waits for, and no op that only results depend on.
+  /// Runs what the listener's inputs depend on; what only results depend on is
+  /// left out.
   llvm::Error runForListener(llvm::SmallVector<RunTensors> arguments);
 
   const ExecutionStatistics &getStatistics() const { return statistics; }
 
 private:
   struct LiveBytes {
-    int64_t uses = 0, bytes = 0;
+    int64_t values = 0, bytes = 0;
   };
-  void plan(llvm::ArrayRef<mlir::Operation *> roots);
+  void plan(bool forListener);
+  void addNeeded(mlir::Value value, llvm::DenseSet<mlir::Operation *> &needed);
   llvm::Error runOps(llvm::SmallVector<RunTensors> arguments);
   llvm::Error runOp(mlir::Operation *op);
-  llvm::Error runLinear(LinearOp op);
-  llvm::Error runEmbedding(EmbeddingOp op);
-  llvm::Error announce(mlir::Value input);
-  llvm::Expected<WeightMatrix> takeMatrix(mlir::Value weight);
-  void set(mlir::Value value, RunTensors tensors);
+  llvm::Expected<RunTensors> compute(mlir::Operation *op);
+  llvm::Expected<RunTensors> computeLinear(LinearOp op);
+  llvm::Expected<RunTensors> computeEmbedding(EmbeddingOp op);
+  llvm::Error set(mlir::Value value, RunTensors tensors);
   void release(mlir::Value value);
-  void releaseOperands(mlir::Operation *op);
-  void count(const HostTensor &tensor, int64_t uses);
-  llvm::Error fail(mlir::Operation *op, llvm::Error error);
+  llvm::Error announce(mlir::Value input, const RunTensors &runs);
+  llvm::Expected<WeightMatrix> readWeight(ParamOp param);
+  void releaseWeight(ParamOp param);
+  void finishWeight(ParamOp param, const RunTensors &results);
+  ParamOp findParam(mlir::Value weight);
+  void count(const HostTensor &tensor, int64_t values);
 
   mlir::func::FuncOp function;
   ParamSource &params;
@@ -108,10 +113,12 @@ private:
   llvm::SmallVector<mlir::Operation *> ops; ///< To be run, in order.
   llvm::DenseMap<mlir::Value, int64_t> usesLeft;
   llvm::DenseMap<mlir::Value, RunTensors> values;
-  /// Weights that were announced, until their last use; by their params.
-  llvm::DenseMap<mlir::Operation *, WeightMatrix> announced;
+  /// The products that an input feeds, for the listener.
+  llvm::DenseMap<mlir::Value, llvm::SmallVector<LinearOp>> products;
+  /// Weights in memory, by their params, and how often they will be used.
+  llvm::DenseMap<mlir::Operation *, WeightMatrix> weights;
   llvm::DenseMap<mlir::Operation *, int64_t> weightUsesLeft;
-  llvm::DenseSet<mlir::Value> announcedInputs;
+  /// Values that share some memory, by its address.
   llvm::DenseMap<const char *, LiveBytes> live;
   int64_t liveBytes = 0;
 };

@@ -9,6 +9,7 @@
 #ifndef NJU_EXECUTION_WEIGHTMATRIX_H
 #define NJU_EXECUTION_WEIGHTMATRIX_H
 
+#include "mlir/IR/BuiltinOps.h"
 #include "nju/Dialect/NJU/Analysis/HostTensor.h"
 #include "nju/Dialect/NJU/Analysis/ParamReader.h"
 #include "llvm/Support/Error.h"

@@ -1,0 +1,73 @@
+//===- Calibration.cpp - Second moments of a model's activations ----------===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "nju/Execution/Calibration.h"
+
+#include "ExecuteImpl.h"
+#include "nju/Support/MatrixProduct.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace nju;
+
+CalibrationConsumer::~CalibrationConsumer() = default;
+
+namespace {
+
+/// Makes moments of inputs, and hands them on.
+class MomentsListener : public ExecutionListener {
+public:
+  explicit MomentsListener(CalibrationConsumer &consumer)
+      : consumer(consumer) {}
+
+  llvm::Error onProducts(Value input, ArrayRef<HostTensor> runs,
+                         llvm::MutableArrayRef<Weight> weights) override;
+
+private:
+  CalibrationConsumer &consumer;
+};
+
+} // namespace
+
+llvm::Error MomentsListener::onProducts(Value input, ArrayRef<HostTensor> runs,
+                                        llvm::MutableArrayRef<Weight> weights) {
+  InputMoments result;
+  result.input = input;
+  result.columns = weights.front().matrix.getDepth();
+  {
+    HostTensor x = nju::detail::joinRows(runs, result.columns);
+    result.numRows = x.getNumElements() / std::max<int64_t>(1, result.columns);
+    result.moments.resize(result.columns * result.columns);
+    multiplyTransposed(result.numRows, result.columns,
+                       x.elements<float>().data(), result.columns,
+                       result.moments.data());
+  }
+  // A sum of squares is finite if and only if all of them are and fit f32.
+  for (int64_t i = 0; i < result.columns; ++i)
+    if (!std::isfinite(result.moments[i * result.columns + i]))
+      return llvm::createStringError(
+          "the inputs of weight '" + weights.front().param.getSymName() +
+          "' are not finite on the calibration text (column " + llvm::Twine(i) +
+          " of " + llvm::Twine(result.columns) + ")");
+  return consumer.consume(result, weights);
+}
+
+llvm::Error nju::runCalibration(func::FuncOp function, const TokenBatch &tokens,
+                                ParamSource &params,
+                                CalibrationConsumer &consumer,
+                                ExecutionStatistics *statistics) {
+  auto arguments = makeArguments(function, tokens);
+  if (!arguments)
+    return arguments.takeError();
+  MomentsListener listener(consumer);
+  Executor executor(function, params, &listener);
+  llvm::Error result = executor.runForListener(std::move(*arguments));
+  if (statistics)
+    *statistics = executor.getStatistics();
+  return result;
+}

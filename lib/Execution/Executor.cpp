@@ -1,0 +1,300 @@
+//===- Executor.cpp - Runs a model on the host ----------------------------===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "nju/Execution/Executor.h"
+
+#include "nju/Execution/ExecuteOp.h"
+
+using namespace mlir;
+using namespace nju;
+
+ExecutionListener::~ExecutionListener() = default;
+
+//===----------------------------------------------------------------------===//
+// What is run
+//===----------------------------------------------------------------------===//
+
+/// The param that a packed weight of `nju.linear` or `nju.embedding` is.
+ParamOp Executor::findParam(Value weight) {
+  auto ref = weight.getDefiningOp<ParamRefOp>();
+  if (!ref)
+    return nullptr;
+  ParamOp param = function->getParentOfType<ModuleOp>().lookupSymbol<ParamOp>(
+      ref.getParam());
+  return param && param.getPanels() ? param : nullptr;
+}
+
+/// Adds the ops that a value depends on.
+void Executor::addNeeded(Value value, llvm::DenseSet<Operation *> &needed) {
+  SmallVector<Value> stack = {value};
+  while (!stack.empty()) {
+    Operation *op = stack.pop_back_val().getDefiningOp();
+    if (!op || !needed.insert(op).second)
+      continue;
+    stack.append(op->operand_begin(), op->operand_end());
+  }
+}
+
+/// Finds the ops to be run and how often each value and weight is used.
+void Executor::plan(bool forListener) {
+  Block &body = function.getBody().front();
+  llvm::DenseSet<Operation *> needed;
+  products.clear();
+  if (listener)
+    for (auto linear : body.getOps<LinearOp>())
+      if (findParam(linear.getWeight()))
+        products[linear.getInput()].push_back(linear);
+  if (forListener) {
+    for (auto &entry : products)
+      addNeeded(entry.first, needed);
+  } else {
+    for (Value result : body.getTerminator()->getOperands())
+      addNeeded(result, needed);
+    needed.insert(body.getTerminator());
+  }
+  ops.clear();
+  usesLeft.clear();
+  weightUsesLeft.clear();
+  for (Operation &op : body) {
+    if (!needed.contains(&op))
+      continue;
+    for (Value operand : op.getOperands()) {
+      ParamOp packed = findParam(operand);
+      packed ? ++weightUsesLeft[packed] : ++usesLeft[operand];
+    }
+    auto ref = dyn_cast<ParamRefOp>(op);
+    if (!op.hasTrait<OpTrait::IsTerminator>() && !(ref && findParam(ref)))
+      ops.push_back(&op);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Values in memory
+//===----------------------------------------------------------------------===//
+
+/// Adds `values` values, or takes them away, to those that share the memory.
+void Executor::count(const HostTensor &tensor, int64_t values) {
+  LiveBytes &entry = live[tensor.bytes()];
+  if (entry.values == 0) {
+    entry.bytes = tensor.getNumBytes();
+    liveBytes += entry.bytes;
+    statistics.peakBytes = std::max(statistics.peakBytes, liveBytes);
+  }
+  entry.values += values;
+  if (entry.values == 0) {
+    liveBytes -= entry.bytes;
+    live.erase(tensor.bytes());
+  }
+}
+
+llvm::Error Executor::set(Value value, RunTensors tensors) {
+  for (const HostTensor &tensor : tensors)
+    count(tensor, 1);
+  RunTensors &runs = values[value] = std::move(tensors);
+  if (products.contains(value))
+    if (llvm::Error failed = announce(value, runs))
+      return failed;
+  if (usesLeft.lookup(value) == 0) {
+    usesLeft[value] = 1;
+    release(value);
+  }
+  return llvm::Error::success();
+}
+
+/// One use less.
+void Executor::release(Value value) {
+  auto found = values.find(value);
+  if (--usesLeft[value] > 0 || found == values.end())
+    return;
+  for (const HostTensor &tensor : found->second)
+    count(tensor, -1);
+  values.erase(found);
+}
+
+llvm::Expected<WeightMatrix> Executor::readWeight(ParamOp param) {
+  WeightMatrix &weight = weights[param];
+  if (weight)
+    return weight;
+  llvm::Expected<WeightMatrix> read = params.readMatrix(param);
+  if (!read)
+    return read.takeError();
+  statistics.weightBytes += read->getData().getNumBytes();
+  count(read->getData(), 1);
+  return weight = *read;
+}
+
+/// Drops a weight that nothing is going to use.
+void Executor::releaseWeight(ParamOp param) {
+  auto found = weights.find(param);
+  if (found == weights.end() || weightUsesLeft.lookup(param) > 0)
+    return;
+  count(found->second.getData(), -1);
+  weights.erase(found);
+}
+
+/// A use of a weight is over; it was in memory beside the results.
+void Executor::finishWeight(ParamOp param, const RunTensors &results) {
+  for (const HostTensor &result : results)
+    count(result, 1);
+  --weightUsesLeft[param];
+  releaseWeight(param);
+  for (const HostTensor &result : results)
+    count(result, -1);
+}
+
+/// Tells the listener of an input and the weights that it feeds.
+llvm::Error Executor::announce(Value input, const RunTensors &runs) {
+  llvm::SmallVector<ExecutionListener::Weight> fed;
+  for (LinearOp linear : products.lookup(input)) {
+    ParamOp param = findParam(linear.getWeight());
+    if (llvm::any_of(fed, [&](auto &weight) { return weight.param == param; }))
+      continue;
+    llvm::Expected<WeightMatrix> weight = readWeight(param);
+    if (!weight)
+      return weight.takeError();
+    fed.push_back({param, *weight});
+  }
+  if (llvm::Error failed = listener->onProducts(input, runs, fed))
+    return failed;
+  for (ExecutionListener::Weight &weight : fed) {
+    WeightMatrix &own = weights[weight.param];
+    if (weight.matrix.getDepth() != own.getDepth() ||
+        weight.matrix.getColumns() != own.getColumns())
+      return llvm::createStringError("weight '" + weight.param.getSymName() +
+                                     "' was replaced by one of another shape");
+    count(weight.matrix.getData(), 1);
+    count(own.getData(), -1);
+    own = weight.matrix;
+    releaseWeight(weight.param);
+  }
+  return llvm::Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Running
+//===----------------------------------------------------------------------===//
+
+llvm::Expected<RunTensors> Executor::computeLinear(LinearOp op) {
+  ParamOp param = findParam(op.getWeight());
+  llvm::Expected<WeightMatrix> weight = readWeight(param);
+  if (!weight)
+    return weight.takeError();
+  HostTensor bias;
+  if (op.getBias()) {
+    const RunTensors &runs = values[op.getBias()];
+    if (runs.size() > 1)
+      return llvm::createStringError("its bias depends on the tokens");
+    bias = runs[0];
+  }
+  auto results = executeLinear(op, values[op.getInput()], *weight, bias);
+  if (results)
+    finishWeight(param, *results);
+  return results;
+}
+
+llvm::Expected<RunTensors> Executor::computeEmbedding(EmbeddingOp op) {
+  ParamOp param = findParam(op.getWeight());
+  llvm::Expected<WeightMatrix> weight = readWeight(param);
+  if (!weight)
+    return weight.takeError();
+  RunTensors results;
+  for (const HostTensor &indices : values[op.getIndices()]) {
+    llvm::Expected<HostTensor> rows = executeEmbedding(op, *weight, indices);
+    if (!rows)
+      return rows.takeError();
+    results.push_back(*rows);
+  }
+  finishWeight(param, results);
+  return results;
+}
+
+llvm::Expected<RunTensors> Executor::compute(Operation *op) {
+  if (auto linear = dyn_cast<LinearOp>(op);
+      linear && findParam(linear.getWeight()))
+    return computeLinear(linear);
+  if (auto embedding = dyn_cast<EmbeddingOp>(op);
+      embedding && findParam(embedding.getWeight()))
+    return computeEmbedding(embedding);
+  if (auto ref = dyn_cast<ParamRefOp>(op)) {
+    auto param = function->getParentOfType<ModuleOp>().lookupSymbol<ParamOp>(
+        ref.getParam());
+    llvm::Expected<HostTensor> tensor = params.read(param);
+    if (!tensor)
+      return tensor.takeError();
+    statistics.weightBytes += tensor->getNumBytes();
+    return RunTensors{*tensor};
+  }
+  size_t runs = 1;
+  for (Value operand : op->getOperands())
+    runs = std::max<size_t>(runs, values[operand].size());
+  RunTensors results;
+  for (size_t run = 0; run < runs; ++run) {
+    SmallVector<HostTensor> operands;
+    for (Value operand : op->getOperands()) {
+      const RunTensors &tensors = values[operand];
+      operands.push_back(tensors[tensors.size() == 1 ? 0 : run]);
+    }
+    llvm::Expected<HostTensor> result = executeOp(op, operands);
+    if (!result)
+      return result.takeError();
+    results.push_back(*result);
+  }
+  return results;
+}
+
+/// What a diagnostic calls an op.
+static std::string nameOf(Operation *op) {
+  if (auto name = dyn_cast<NameLoc>(op->getLoc()))
+    return name.getName().str();
+  return "'" + op->getName().getStringRef().str() + "'";
+}
+
+llvm::Error Executor::runOp(Operation *op) {
+  llvm::Expected<RunTensors> results = compute(op);
+  if (!results)
+    return llvm::createStringError(nameOf(op) + ": " +
+                                   llvm::toString(results.takeError()));
+  if (llvm::Error failed = set(op->getResult(0), std::move(*results)))
+    return failed;
+  for (Value operand : op->getOperands())
+    if (!findParam(operand))
+      release(operand);
+  return llvm::Error::success();
+}
+
+llvm::Error Executor::runOps(llvm::SmallVector<RunTensors> arguments) {
+  values.clear();
+  weights.clear();
+  live.clear();
+  liveBytes = 0;
+  statistics = ExecutionStatistics();
+  for (auto [argument, runs] : llvm::zip(function.getArguments(), arguments))
+    if (llvm::Error failed = set(argument, std::move(runs)))
+      return failed;
+  for (Operation *op : ops)
+    if (llvm::Error failed = runOp(op))
+      return failed;
+  return llvm::Error::success();
+}
+
+llvm::Expected<llvm::SmallVector<RunTensors>>
+Executor::run(llvm::SmallVector<RunTensors> arguments) {
+  plan(/*forListener=*/false);
+  if (llvm::Error failed = runOps(std::move(arguments)))
+    return failed;
+  llvm::SmallVector<RunTensors> results;
+  for (Value result : function.getBody().front().getTerminator()->getOperands())
+    results.push_back(values[result]);
+  values.clear();
+  return results;
+}
+
+llvm::Error Executor::runForListener(llvm::SmallVector<RunTensors> arguments) {
+  plan(/*forListener=*/true);
+  return runOps(std::move(arguments));
+}
