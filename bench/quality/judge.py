@@ -19,7 +19,9 @@ from llama_cpp_formats import DoesNotFit, LlamaFile, perplexity, quantize
 from models import JudgedModel
 from onnx_weights import OnnxWeights
 
+# What may be put behind a format of ours with a +.
 EFFORTS = ("calibrated", "refined")
+ACTIVATIONS = ("int8", "int16")
 
 
 def parse(text: str) -> tuple[str, dict[str, int]]:
@@ -114,21 +116,22 @@ class Judge:
         return perplexity(path, self.model.blocks(self.model.eval_text))
 
     def _ours(self, text: str) -> tuple[float, float | None, str]:
-        form, *efforts = text.split("+")
-        unknown = set(efforts) - set(EFFORTS)
-        if unknown:
-            raise ValueError(f"'{text}' asks for {', '.join(unknown)}, expected one of {EFFORTS}")
+        form, *words = text.split("+")
+        if unknown := set(words) - {*EFFORTS, *ACTIVATIONS}:
+            raise ValueError(f"'{text}' asks for {', '.join(unknown)}, expected "
+                             f"{', '.join(EFFORTS + ACTIVATIONS)}")
         plan = self.model.folder / "plan.json"
-        plan.write_text(json.dumps({"default": "none",
+        plan.write_text(json.dumps({"default": "none", "embedding": "none", "head": "none",
                                     "tensors": {self.model.plan_pattern: form}}))
-        options = [f"--quantize-plan={plan}", "--report"]
-        if efforts:
+        activations = next((w for w in words if w in ACTIVATIONS), "f32")
+        options = [f"--quantize-plan={plan}", f"--activations={activations}", "--report"]
+        if set(words) & set(EFFORTS):
             options += self.model.calibration_options()
-        if "refined" in efforts:
+        if "refined" in words:
             options.append("--refine")
         printed = self._compile(self.model.onnx, *options)
         (self.model.folder / "report.txt").write_text(printed)
-        found = re.search(r"([\d.]+) bits a weight", printed)
+        found = re.search(r"([\d.]+) bits per weight", printed)
         if not found:
-            raise RuntimeError(f"--report says no bits a weight:\n{printed}")
+            raise RuntimeError(f"--report says no bits per weight:\n{printed}")
         return float(found[1]), None, ""
