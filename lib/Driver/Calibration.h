@@ -21,7 +21,7 @@ struct CalibrationOptions {
   /// [sequences, tokens].
   std::string file;
   /// The model's file: a text's tokenizer is looked for beside it.
-  std::string model;
+  std::string model = {};
   /// Tokens that are used, at most; from the begin of the file.
   int64_t maxTokens = 8192;
   /// Tokens of a sequence, at most. 0: what a language model was compiled for,

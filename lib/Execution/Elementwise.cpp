@@ -57,7 +57,7 @@ static HostTensor mapRows(const HostTensor &a, const HostTensor &b,
   return y;
 }
 
-static float silu(float x) { return x / (1.f + std::exp(-x)); }
+static float silu(float x) { return x / (1.f + exponential(-x)); }
 
 static float gelu(float x) {
   return 0.5f * x * (1.f + std::erf(x * 0.70710678118654752440f));
@@ -82,7 +82,7 @@ static std::optional<HostTensor> executeUnary(Operation *op,
         return map(x, [](float v) { return v < 0.f ? 0.f : v; });
       })
       .Case<SigmoidOp>([&](auto) {
-        return map(x, [](float v) { return 1.f / (1.f + std::exp(-v)); });
+        return map(x, [](float v) { return 1.f / (1.f + exponential(-v)); });
       })
       .Case<SiluOp>([&](auto) { return map(x, silu); })
       .Case<TanhOp>(

@@ -227,6 +227,20 @@ TEST(ExecuteOp, ComputesCachedAttentionWithinTheBatch) {
   }
 }
 
+// What is not a number must reach the check of the moments.
+TEST(ExecuteOp, KeepsWhatIsNotANumber) {
+  TestModule test(makeCachedText(""));
+  auto x = makeCachedOperands(test.context);
+  // Of the first token's query; and of the second sequence's value.
+  x[0].mutableElements<float>()[0] = NAN;
+  x[2].mutableElements<float>()[150 * kGroups * kDepth] = NAN;
+  auto y = executeOp(&test.main.getBody().front().front(), x);
+  ASSERT_TRUE(bool(y));
+  EXPECT_TRUE(std::isnan(y->getFloat(0)));
+  EXPECT_FALSE(std::isnan(y->getFloat(kHeads * kDepth)));
+  EXPECT_TRUE(std::isnan(y->getFloat(150 * kHeads * kDepth)));
+}
+
 TEST(ExecuteOp, RefusesTokensThatAreNoWholeSequences) {
   TestModule test(makeCachedText(""));
   auto run = [&](std::vector<int64_t> positions,
