@@ -38,12 +38,18 @@ static void visitElements(const HostTensor &data, Function function) {
 template <typename T, typename Convert>
 static void transposeColumns(const T *from, int64_t depth, int64_t count,
                              int64_t width, float *to, Convert convert) {
-  // In blocks whose lines stay in the first-level cache.
+  // In blocks whose lines stay in the first-level cache, converted as vectors.
   constexpr int64_t kLines = 64;
-  for (int64_t begin = 0; begin < depth; begin += kLines)
-    for (int64_t j = 0; j < count; ++j)
-      for (int64_t k = begin; k < std::min(depth, begin + kLines); ++k)
-        to[k * width + j] = convert(from[j * depth + k]);
+  float line[kLines];
+  for (int64_t begin = 0; begin < depth; begin += kLines) {
+    int64_t lines = std::min(kLines, depth - begin);
+    for (int64_t j = 0; j < count; ++j) {
+      for (int64_t k = 0; k < lines; ++k)
+        line[k] = convert(from[j * depth + begin + k]);
+      for (int64_t k = 0; k < lines; ++k)
+        to[(begin + k) * width + j] = line[k];
+    }
+  }
 }
 
 void WeightMatrix::writeColumns(int64_t column, int64_t count, int64_t width,
