@@ -14,10 +14,14 @@ using namespace mlir;
 using namespace nju;
 using namespace nju::detail;
 
-/// y = f(x), element by element.
+/// y = f(x), element by element; written to `room`, which may be x, if it is
+/// not null.
 template <typename Function>
-static HostTensor map(const HostTensor &x, Function function) {
-  HostTensor y = HostTensor::uninitialized(x.getElementType(), x.getShape());
+static HostTensor map(const HostTensor &x, const HostTensor *room,
+                      Function function) {
+  HostTensor y =
+      room ? *room
+           : HostTensor::uninitialized(x.getElementType(), x.getShape());
   const float *from = x.elements<float>().data();
   float *to = y.mutableElements<float>().data();
   forEachPiece(x.getNumElements(), int64_t(1) << 15,
@@ -28,11 +32,14 @@ static HostTensor map(const HostTensor &x, Function function) {
   return y;
 }
 
-/// y = f(a, b), b being repeated for each of the rows of as many elements.
+/// y = f(a, b), b being repeated for each of the rows of as many elements;
+/// written to `room`, which may be a or b, if it is not null.
 template <typename Function>
 static HostTensor mapRows(const HostTensor &a, const HostTensor &b,
-                          Function function) {
-  HostTensor y = HostTensor::uninitialized(a.getElementType(), a.getShape());
+                          const HostTensor *room, Function function) {
+  HostTensor y =
+      room ? *room
+           : HostTensor::uninitialized(a.getElementType(), a.getShape());
   const float *left = a.elements<float>().data();
   const float *right = b.elements<float>().data();
   float *to = y.mutableElements<float>().data();
@@ -68,45 +75,51 @@ static float geluByTanh(float x) {
   return 0.5f * x * (1.f + std::tanh(kRoot * (x + 0.044715f * x * x * x)));
 }
 
-static std::optional<HostTensor> executeUnary(Operation *op,
-                                              const HostTensor &x) {
+static std::optional<HostTensor>
+executeUnary(Operation *op, const HostTensor &x, const HostTensor *room) {
   if (auto gelu = dyn_cast<GeluOp>(op))
-    return gelu.getTanh() ? map(x, geluByTanh) : map(x, ::gelu);
+    return gelu.getTanh() ? map(x, room, geluByTanh) : map(x, room, ::gelu);
   return llvm::TypeSwitch<Operation *, std::optional<HostTensor>>(op)
-      .Case<ErfOp>(
-          [&](auto) { return map(x, [](float v) { return std::erf(v); }); })
-      .Case<ExpOp>(
-          [&](auto) { return map(x, [](float v) { return std::exp(v); }); })
-      .Case<NegOp>([&](auto) { return map(x, [](float v) { return -v; }); })
+      .Case<ErfOp>([&](auto) {
+        return map(x, room, [](float v) { return std::erf(v); });
+      })
+      .Case<ExpOp>([&](auto) {
+        return map(x, room, [](float v) { return std::exp(v); });
+      })
+      .Case<NegOp>(
+          [&](auto) { return map(x, room, [](float v) { return -v; }); })
       .Case<ReluOp>([&](auto) {
-        return map(x, [](float v) { return v < 0.f ? 0.f : v; });
+        return map(x, room, [](float v) { return v < 0.f ? 0.f : v; });
       })
       .Case<SigmoidOp>([&](auto) {
-        return map(x, [](float v) { return 1.f / (1.f + exponential(-v)); });
+        return map(x, room,
+                   [](float v) { return 1.f / (1.f + exponential(-v)); });
       })
-      .Case<SiluOp>([&](auto) { return map(x, silu); })
-      .Case<TanhOp>(
-          [&](auto) { return map(x, [](float v) { return std::tanh(v); }); })
+      .Case<SiluOp>([&](auto) { return map(x, room, silu); })
+      .Case<TanhOp>([&](auto) {
+        return map(x, room, [](float v) { return std::tanh(v); });
+      })
       .Default([](Operation *) { return std::nullopt; });
 }
 
 /// a and b may be exchanged if `isSwapped` says so; the function knows.
-static std::optional<HostTensor> executeBinary(Operation *op,
-                                               const HostTensor &a,
-                                               const HostTensor &b,
-                                               bool isSwapped) {
+static std::optional<HostTensor>
+executeBinary(Operation *op, const HostTensor &a, const HostTensor &b,
+              bool isSwapped, const HostTensor *room) {
   if (isa<AddOp>(op))
-    return mapRows(a, b, [](float x, float y) { return x + y; });
+    return mapRows(a, b, room, [](float x, float y) { return x + y; });
   if (isa<MulOp>(op))
-    return mapRows(a, b, [](float x, float y) { return x * y; });
+    return mapRows(a, b, room, [](float x, float y) { return x * y; });
   if (isa<SubOp>(op))
-    return isSwapped ? mapRows(a, b, [](float x, float y) { return y - x; })
-                     : mapRows(a, b, [](float x, float y) { return x - y; });
+    return isSwapped
+               ? mapRows(a, b, room, [](float x, float y) { return y - x; })
+               : mapRows(a, b, room, [](float x, float y) { return x - y; });
   if (isa<DivOp>(op))
-    return isSwapped ? mapRows(a, b, [](float x, float y) { return y / x; })
-                     : mapRows(a, b, [](float x, float y) { return x / y; });
+    return isSwapped
+               ? mapRows(a, b, room, [](float x, float y) { return y / x; })
+               : mapRows(a, b, room, [](float x, float y) { return x / y; });
   if (isa<SwiGLUOp>(op) && !isSwapped)
-    return mapRows(a, b, [](float x, float y) { return silu(x) * y; });
+    return mapRows(a, b, room, [](float x, float y) { return silu(x) * y; });
   return std::nullopt;
 }
 
@@ -120,16 +133,19 @@ static bool isRowOf(const HostTensor &b, const HostTensor &a) {
 }
 
 std::optional<HostTensor>
-nju::detail::executeElementwise(Operation *op, ArrayRef<HostTensor> x) {
+nju::detail::executeElementwise(Operation *op, ArrayRef<HostTensor> x,
+                                const HostTensor *room) {
   if (!areFloats(x))
     return std::nullopt;
   if (x.size() == 1)
-    return executeUnary(op, x[0]);
-  if (x.size() == 2 && isa<AddOp, DivOp, MulOp, SubOp, SwiGLUOp>(op)) {
-    if (isRowOf(x[1], x[0]))
-      return executeBinary(op, x[0], x[1], false);
-    if (isRowOf(x[0], x[1]))
-      return executeBinary(op, x[1], x[0], true);
-  }
-  return std::nullopt;
+    return executeUnary(op, x[0], room);
+  if (x.size() != 2 || !isa<AddOp, DivOp, MulOp, SubOp, SwiGLUOp>(op))
+    return std::nullopt;
+  bool isSwapped = !isRowOf(x[1], x[0]);
+  if (isSwapped && !isRowOf(x[0], x[1]))
+    return std::nullopt;
+  const HostTensor &all = x[isSwapped ? 1 : 0], &row = x[isSwapped ? 0 : 1];
+  if (room && room->getShape() != all.getShape())
+    room = nullptr;
+  return executeBinary(op, all, row, isSwapped, room);
 }

@@ -20,8 +20,10 @@ namespace nju::detail {
 
 /// The families: no value if the op is not of the family, or its operands are
 /// not such that the family has fast code for them.
+/// `room` as for executeOp.
 std::optional<HostTensor> executeElementwise(mlir::Operation *op,
-                                             llvm::ArrayRef<HostTensor> x);
+                                             llvm::ArrayRef<HostTensor> x,
+                                             const HostTensor *room);
 std::optional<HostTensor> executeNormalization(mlir::Operation *op,
                                                llvm::ArrayRef<HostTensor> x);
 std::optional<HostTensor> executeMatMul(mlir::Operation *op,

@@ -81,11 +81,14 @@ static std::optional<HostTensor> executeGather(Operation *op,
 }
 
 llvm::Expected<HostTensor> nju::executeOp(Operation *op,
-                                          ArrayRef<HostTensor> operands) {
+                                          ArrayRef<HostTensor> operands,
+                                          const HostTensor *room) {
   if (auto attention = dyn_cast<CachedAttentionOp>(op))
     return executeCachedAttention(attention, operands);
-  for (auto family : {executeElementwise, executeNormalization, executeMatMul,
-                      executeAttention, executeGather})
+  if (auto result = executeElementwise(op, operands, room))
+    return *result;
+  for (auto family :
+       {executeNormalization, executeMatMul, executeAttention, executeGather})
     if (std::optional<HostTensor> result = family(op, operands))
       return *result;
   std::string reason;

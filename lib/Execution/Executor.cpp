@@ -92,6 +92,11 @@ void Executor::count(const HostTensor &tensor, int64_t values) {
   }
 }
 
+/// The memory belongs to values of this run alone.
+void Executor::own(const HostTensor &tensor) {
+  live[tensor.bytes()].isOwn = true;
+}
+
 llvm::Error Executor::set(Value value, RunTensors tensors) {
   for (const HostTensor &tensor : tensors)
     count(tensor, 1);
@@ -159,6 +164,9 @@ llvm::Error Executor::announce(Value input, const RunTensors &runs) {
       return weight.takeError();
     fed.push_back({param, *weight});
   }
+  // The listener may keep what it is given.
+  for (const HostTensor &run : runs)
+    live[run.bytes()].isOwn = false;
   if (llvm::Error failed = listener->onProducts(input, runs, fed))
     return failed;
   for (ExecutionListener::Weight &weight : fed) {
@@ -192,8 +200,10 @@ llvm::Expected<RunTensors> Executor::computeLinear(LinearOp op) {
     bias = runs[0];
   }
   auto results = executeLinear(op, values[op.getInput()], *weight, bias);
-  if (results)
+  if (results) {
     finishWeight(param, *results);
+    llvm::for_each(*results, [&](auto &result) { own(result); });
+  }
   return results;
 }
 
@@ -239,12 +249,29 @@ llvm::Expected<RunTensors> Executor::compute(Operation *op) {
       const RunTensors &tensors = values[operand];
       operands.push_back(tensors[tensors.size() == 1 ? 0 : run]);
     }
-    llvm::Expected<HostTensor> result = executeOp(op, operands);
+    const HostTensor *room = findRoom(op, operands, runs);
+    llvm::Expected<HostTensor> result = executeOp(op, operands, room);
     if (!result)
       return result.takeError();
+    if (!operands.empty() && llvm::none_of(operands, [&](auto &operand) {
+          return operand.bytes() == result->bytes();
+        }))
+      own(*result);
     results.push_back(*result);
   }
   return results;
+}
+
+/// An operand that only this op reads, once, and whose memory was made for it.
+const HostTensor *
+Executor::findRoom(Operation *op, ArrayRef<HostTensor> operands, size_t runs) {
+  for (auto [value, tensor] : llvm::zip(op->getOperands(), operands)) {
+    auto found = live.find(tensor.bytes());
+    if (usesLeft.lookup(value) == 1 && values[value].size() == runs &&
+        found != live.end() && found->second.values == 1 && found->second.isOwn)
+      return &tensor;
+  }
+  return nullptr;
 }
 
 /// What a diagnostic calls an op.

@@ -185,6 +185,40 @@ TEST(Executor, FreesValuesAndWeightsAfterTheirLastUse) {
   }
 }
 
+// Results take the place of operands that nobody reads any more; those that
+// somebody does, the caller's arguments and what all runs share are left alone.
+TEST(Executor, OverwritesOnlyItsOwnValues) {
+  TestModule test(R"(
+func.func @main(%x: tensor<?x64xf32>, %ids: tensor<?xi64>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %t = nju.constant dense<2.0> : tensor<10x64xf32>
+  %r = nju.neg %t : (tensor<10x64xf32>) -> tensor<10x64xf32>
+  %a = nju.add %x, %x : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  %b = nju.neg %a : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %c = nju.add %b, %a : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  %d = nju.sub %r, %b : (tensor<10x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  %e = nju.neg %d : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %c, %e : tensor<?x64xf32>, tensor<?x64xf32>
+})");
+  ASSERT_TRUE(test.main);
+  Type f32 = Float32Type::get(&test.context);
+  RunTensors x;
+  for (float value : {1.f, 5.f}) {
+    x.emplace_back(f32, ArrayRef<int64_t>{10, 64});
+    for (float &element : x.back().mutableElements<float>())
+      element = value;
+  }
+  FileParamSource params(*test.module);
+  Executor executor(test.main, params);
+  auto results = executor.run({x, {HostTensor(f32, {1})}});
+  ASSERT_TRUE(bool(results));
+  for (int run = 0; run < 2; ++run) {
+    float value = x[run].getFloat(100);
+    EXPECT_EQ(value, run == 0 ? 1 : 5);
+    EXPECT_EQ((*results)[0][run].getFloat(100), 0);
+    EXPECT_EQ((*results)[1][run].getFloat(100), 2 - 2 * value);
+  }
+}
+
 //===----------------------------------------------------------------------===//
 // Arguments
 //===----------------------------------------------------------------------===//

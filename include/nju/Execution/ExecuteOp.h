@@ -22,8 +22,12 @@ namespace nju {
 ///
 /// `nju.cached_attention` is the attention within the batch: the tokens of each
 /// sequence must follow each other, in the positions 0, 1, 2 and so on.
+///
+/// `room`: null, or one of the operands that nobody reads any more, to be
+/// overwritten by the result where that is possible.
 llvm::Expected<HostTensor> executeOp(mlir::Operation *op,
-                                     llvm::ArrayRef<HostTensor> operands);
+                                     llvm::ArrayRef<HostTensor> operands,
+                                     const HostTensor *room = nullptr);
 
 /// Computes `nju.linear` for several inputs at once. `bias`: an empty tensor
 /// if the op has none.

@@ -50,7 +50,8 @@ public:
   };
   /// Called when an input of `nju.linear` has been computed, with the weights
   /// of all products that multiply it (each once). What it leaves in `weights`
-  /// is what the rest of the run multiplies by.
+  /// is what the rest of the run multiplies by. It may keep copies of `runs`,
+  /// which are not written to afterwards.
   virtual llvm::Error onProducts(mlir::Value input,
                                  llvm::ArrayRef<HostTensor> runs,
                                  llvm::MutableArrayRef<Weight> weights) = 0;
@@ -89,6 +90,7 @@ public:
 private:
   struct LiveBytes {
     int64_t values = 0, bytes = 0;
+    bool isOwn = false; ///< Nobody outside of the run has it.
   };
   void plan(bool forListener);
   void addNeeded(mlir::Value value, llvm::DenseSet<mlir::Operation *> &needed);
@@ -99,6 +101,9 @@ private:
   llvm::Expected<RunTensors> computeEmbedding(EmbeddingOp op);
   llvm::Error set(mlir::Value value, RunTensors tensors);
   void release(mlir::Value value);
+  void own(const HostTensor &tensor);
+  const HostTensor *findRoom(mlir::Operation *op,
+                             llvm::ArrayRef<HostTensor> operands, size_t runs);
   llvm::Error announce(mlir::Value input, const RunTensors &runs);
   llvm::Expected<WeightMatrix> readWeight(ParamOp param);
   void releaseWeight(ParamOp param);
