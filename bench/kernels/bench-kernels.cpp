@@ -10,7 +10,7 @@
 // cores or OMP_NUM_THREADS of them. The limits are measured between the
 // kernels, since other work on the machine changes both.
 //
-//   bench-kernels [f16|bf16|f32|lcq|attention]
+//   bench-kernels [f16|bf16|f32|attention|lcq [ROWS]]
 //
 //===----------------------------------------------------------------------===//
 
@@ -151,13 +151,14 @@ void Bench::linear(int64_t depth, int64_t columns, int64_t rows) {
     std::free(data);
 }
 
-/// One row times weights quantized by LCQ with int8 scales: random bytes, whose
+/// Rows times weights quantized by LCQ with int8 scales: random bytes, whose
 /// speed is that of any others. K is whole groups.
 static void lcqLinear(const LCQLinearOptions &options, int64_t depth,
-                      int64_t columns) {
+                      int64_t columns, int64_t rows) {
   std::string names[2];
   KernelJIT jit("host", {[&](KernelLibrary &l) {
-                           auto kernel = l.packLCQRows(options.group);
+                           auto kernel = l.packLCQRows(options.group,
+                                                       options.activations);
                            names[0] = kernel.getName().str();
                            return kernel;
                          },
@@ -166,47 +167,57 @@ static void lcqLinear(const LCQLinearOptions &options, int64_t depth,
                            names[1] = kernel.getName().str();
                            return kernel;
                          }});
+  int64_t digits = options.activations == ActivationType::Int16 ? 2 : 1;
   int64_t groups = depth / options.group, tiles = (columns + 15) / 16;
   int64_t groupBytes =
       16 * (options.rank + options.offset) + options.group * 2 * options.bits;
   int64_t size = tiles * groups * groupBytes;
-  int64_t copies = std::max<int64_t>(1, (600 << 20) / size);
+  // Few rows: as many matrices as no cache holds.
+  int64_t copies = rows <= 16 ? std::max<int64_t>(1, (600 << 20) / size) : 1;
   auto *weights = allocate<uint8_t>(size * copies);
   for (int64_t i = 0; i < size * copies; ++i)
     weights[i] = i * 2654435761u >> 24;
-  auto *x = allocate<float>(depth), *scales = allocate<float>(groups);
-  auto *xq = allocate<int8_t>(depth), *basis = allocate<int8_t>(3 * 16);
-  auto *sums = allocate<int32_t>(groups);
+  auto *x = allocate<float>(rows * depth);
+  auto *scales = allocate<float>(rows * groups * digits);
+  auto *xq = allocate<int8_t>(rows * depth * digits);
+  auto *basis = allocate<int8_t>(3 * 16);
+  auto *sums = allocate<int32_t>(rows * groups * digits);
   auto *factors = allocate<float>(4 * tiles * 16);
-  auto *y = allocate<float>(columns);
+  auto *y = allocate<float>(rows * columns);
   auto *next = allocate<int64_t>(8 * copies);
-  for (int64_t k = 0; k < depth; ++k)
-    x[k] = k % 17 - 8;
+  for (int64_t i = 0; i < rows * depth; ++i)
+    x[i] = i % 17 - 8;
   auto *pack = jit.get<PackLCQRows>(names[0]);
   auto *kernel = jit.get<LCQLinear>(names[1]);
   double seconds = best(5, [&] {
 #pragma omp parallel
     for (int64_t copy = 0; copy < copies; ++copy) {
       int64_t worker = omp_get_thread_num(), workers = omp_get_num_threads();
-      pack(worker, workers, NJU_ARG2(x, 1, depth), NJU_ARG2(xq, 1, depth),
-           NJU_ARG2(scales, 1, groups), NJU_ARG2(sums, 1, groups));
+      pack(worker, workers, NJU_ARG2(x, rows, depth),
+           NJU_ARG2(xq, rows, depth * digits),
+           NJU_ARG2(scales, rows, groups * digits),
+           NJU_ARG2(sums, rows, groups * digits));
 #pragma omp barrier
-      kernel(worker, workers, NJU_ARG2(x, 1, depth), NJU_ARG2(xq, 1, depth),
-             NJU_ARG2(scales, 1, groups), NJU_ARG2(sums, 1, groups),
+      kernel(worker, workers, NJU_ARG2(x, rows, depth),
+             NJU_ARG2(xq, rows, depth * digits),
+             NJU_ARG2(scales, rows, groups * digits),
+             NJU_ARG2(sums, rows, groups * digits),
              NJU_ARG1(weights + copy * size, size),
              NJU_ARG2(basis, options.rank, int64_t(1) << options.bits),
-             NJU_ARG2(factors, int64_t(4), tiles * 16), NJU_ARG2(y, 1, columns),
-             NJU_ARG1(next + copy * 8, 1));
+             NJU_ARG2(factors, int64_t(4), tiles * 16),
+             NJU_ARG2(y, rows, columns), NJU_ARG1(next + copy * 8, 1));
 #pragma omp barrier
     }
   });
-  HostRates rates = measureHostRates();
-  double gbytes = double(size) * copies / seconds / 1e9;
-  std::printf("%-28s K=%5ld N=%5ld  %7.1f us  %6.1f GB/s (%.2f of %.1f)  "
-              "%6.1f G weights/s\n",
-              names[1].c_str(), depth, columns, seconds / copies * 1e6, gbytes,
-              gbytes * 1e9 / rates.bytesPerSecond, rates.bytesPerSecond / 1e9,
-              double(depth) * columns * copies / seconds / 1e9);
+  double bytes = measureHostRates().bytesPerSecond;
+  double peak = measureComputeRate(ComputeUnit::VNNI, omp_get_max_threads());
+  double gbytes = double(size) * copies / seconds;
+  double rate = 2.0 * rows * depth * columns * copies / seconds;
+  std::printf("%-28s K=%5ld N=%5ld T=%3ld  %9.1f us  %6.1f GB/s (%.2f of "
+              "%.1f)  %7.1f Gop/s (%.2f of %.0f)\n",
+              names[1].c_str(), depth, columns, rows, seconds / copies * 1e6,
+              gbytes / 1e9, gbytes / bytes, bytes / 1e9, rate / 1e9,
+              peak ? rate / peak : 0, peak / 1e9);
   std::fflush(stdout);
   for (void *data :
        {(void *)weights, (void *)x, (void *)scales, (void *)xq, (void *)basis,
@@ -214,17 +225,36 @@ static void lcqLinear(const LCQLinearOptions &options, int64_t depth,
     std::free(data);
 }
 
-static void lcqProducts() {
+/// Products of `rows` rows; of one row for every format, of several for the
+/// default one and rank 2.
+static void lcqProducts(int64_t rows) {
   for (int64_t bits : {4, 3, 2})
-    for (int64_t rank : {1, 2, 3})
+    for (int64_t rank : {1, 2, 3}) {
+      if (rows > 1 && (rank == 3 || (rank == 2 && bits != 4)))
+        continue;
       for (auto [depth, columns] :
            {std::pair<int64_t, int64_t>{2048, 5632}, {5632, 2048}}) {
         LCQLinearOptions options;
         options.bits = bits;
         options.group = rank == 1 ? 32 : 64;
         options.rank = rank;
-        lcqLinear(options, depth, columns);
+        lcqLinear(options, depth, columns, rows);
       }
+    }
+}
+
+/// All products of TinyLlama with the default format of 4 bits, 512 rows.
+static void lcqPrefill() {
+  for (auto activations : {ActivationType::Int8, ActivationType::Int16})
+    for (auto [depth, columns] : {std::pair<int64_t, int64_t>{2048, 2048},
+                                  {2048, 256},
+                                  {2048, 5632},
+                                  {5632, 2048},
+                                  {2048, 32000}}) {
+      LCQLinearOptions options;
+      options.activations = activations;
+      lcqLinear(options, depth, columns, 512);
+    }
 }
 
 /// The last `tokens` tokens of a sequence of `length`.
@@ -305,7 +335,10 @@ static void products(const std::string &type) {
 int main(int argc, char **argv) {
   std::string what = argc > 1 ? argv[1] : "f16";
   if (what == "lcq") {
-    lcqProducts();
+    if (argc > 2)
+      lcqProducts(std::max(1, std::atoi(argv[2])));
+    else
+      lcqPrefill();
     return 0;
   }
   if (what != "attention")

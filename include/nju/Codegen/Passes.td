@@ -21,7 +21,8 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
     `cache_write:GxD`, `cached_attention:HxGxD` (query heads, key/value heads,
     head dimension), these two also with `:f16` for a cache in f16, and the last
     with `:WINDOW`, `pack_lcq_rows:GROUP`, `lcq_linear:BITSxGROUPxRANKxSCALEBITS`,
-    which is also with `:offset` and, for the sum of two products, with `:pair`,
+    which is also with `:offset`, for the sum of two products with `:pair`, and with
+    `:int16` as the former or with `:f32`,
     `lcq_rows:BITSxGROUPxRANKxSCALEBITS`, also with `:offset`.
 
     Before: `module {}`. After `--nju-emit-kernels="kernels=pack_rows"` (the body

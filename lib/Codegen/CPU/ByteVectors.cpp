@@ -18,9 +18,9 @@ static constexpr int64_t kUnitColumns = 4;
 /// The entries that a byte shuffle looks up in.
 static constexpr int64_t kTable = 16;
 
-ByteVectors::ByteVectors(KernelBuilder &k, const CPUTarget &target)
+ByteVectors::ByteVectors(KernelBuilder &k, const CPUTarget &target, bool dots)
     : k(k), wide(target.hasAVX512()),
-      vnni(target.hasFeature(wide ? "avx512vnni" : "avxvnni")),
+      vnni(dots && target.hasFeature(wide ? "avx512vnni" : "avxvnni")),
       i8(k.b.getI8Type()), i16(k.b.getI16Type()), i32(k.b.getI32Type()) {}
 
 Value ByteVectors::load(Value memref, Value at, int64_t count) {

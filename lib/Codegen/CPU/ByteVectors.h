@@ -19,8 +19,11 @@ class ByteVectors {
 public:
   using Value = KernelBuilder::Value;
 
-  ByteVectors(KernelBuilder &k, const CPUTarget &target);
+  /// Without `dots`, for looking up only.
+  ByteVectors(KernelBuilder &k, const CPUTarget &target, bool dots);
 
+  /// Whether one instruction multiplies unsigned by signed bytes and adds.
+  bool hasUnsignedDot() const { return vnni; }
   /// Four bytes of x in each lane, in the forms that `dot` reads.
   struct Factor {
     Value bytes;     ///< int8

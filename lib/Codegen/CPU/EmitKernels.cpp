@@ -74,7 +74,8 @@ static func::FuncOp emitCacheWrite(KernelLibrary &library, StringRef sizes,
   return library.cacheWrite(parsed[0], parsed[1], *type);
 }
 
-/// BITSxGROUPxRANKxSCALEBITS, and after it in any order `offset` and `pair`.
+/// BITSxGROUPxRANKxSCALEBITS, and after it in any order `offset`, `pair`, and
+/// `int16` or `f32`.
 static std::optional<LCQLinearOptions>
 parseLCQOptions(StringRef sizes, ArrayRef<StringRef> rest) {
   llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 4);
@@ -90,6 +91,10 @@ parseLCQOptions(StringRef sizes, ArrayRef<StringRef> rest) {
       options.offset = true;
     else if (option == "pair")
       options.weights = 2;
+    else if (option == "int16")
+      options.activations = ActivationType::Int16;
+    else if (option == "f32")
+      options.activations = ActivationType::F32;
     else
       return std::nullopt;
   }
@@ -111,11 +116,15 @@ static func::FuncOp emitLCQLinear(KernelLibrary &library,
   return library.lcqLinear(options);
 }
 
-static func::FuncOp emitPackLCQRows(KernelLibrary &library, StringRef sizes) {
+/// GROUP, and after it `int16` or nothing.
+static func::FuncOp emitPackLCQRows(KernelLibrary &library, StringRef sizes,
+                                    ArrayRef<StringRef> rest) {
   llvm::SmallVector<int64_t> group = parseSizes(sizes, 1);
-  if (group.empty() || group[0] % 8 != 0)
+  bool isInt16 = rest.size() == 1 && rest[0] == "int16";
+  if (group.empty() || group[0] % 8 != 0 || (!rest.empty() && !isInt16))
     return nullptr;
-  return library.packLCQRows(group[0]);
+  return library.packLCQRows(group[0], isInt16 ? ActivationType::Int16
+                                               : ActivationType::Int8);
 }
 
 /// A product with a bias as its epilogue.
@@ -154,8 +163,8 @@ static func::FuncOp emitKernel(KernelLibrary &library, StringRef spec,
     return name == "lcq_rows" ? library.lcqRows(*options)
                               : emitLCQLinear(library, *options, context);
   }
-  if (name == "pack_lcq_rows" && rest.size() == 1)
-    return emitPackLCQRows(library, rest[0]);
+  if (name == "pack_lcq_rows" && !rest.empty())
+    return emitPackLCQRows(library, rest[0], rest.drop_front());
   if (!name.consume_front("linear_") || !rest.empty())
     return nullptr;
   bool bias = name.consume_back("_bias");
@@ -197,8 +206,10 @@ void EmitKernels::runOnOperation() {
       getOperation().emitError()
           << "unknown kernel '" << spec
           << "', expected pack_rows, pack_pairs, pack_tiles, linear_f32, "
-             "linear_f16, linear_bf16, linear_*_bias, pack_lcq_rows:GROUP, "
-             "lcq_linear:BITSxGROUPxRANKxSCALEBITS[:offset][:pair], "
+             "linear_f16, linear_bf16, linear_*_bias, "
+             "pack_lcq_rows:GROUP[:int16], "
+             "lcq_linear:BITSxGROUPxRANKxSCALEBITS[:offset][:pair][:int16|:f32]"
+             ", "
              "lcq_rows:BITSxGROUPxRANKxSCALEBITS[:offset], "
              "cache_write:GxD[:f16] or cached_attention:HxGxD[:f16][:WINDOW]";
       return signalPassFailure();

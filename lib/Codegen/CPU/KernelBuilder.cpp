@@ -110,6 +110,14 @@ Value KernelBuilder::dim(Value memref, int64_t dimension) {
 Value KernelBuilder::load(Value memref, ValueRange indices) {
   return memref::LoadOp::create(b, loc, memref, indices);
 }
+Value KernelBuilder::flatten(Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  OpFoldResult zero = b.getIndexAttr(0), one = b.getIndexAttr(1);
+  OpFoldResult size = mul(dim(memref, 0), dim(memref, 1));
+  return memref::ReinterpretCastOp::create(
+      b, loc, dynamicMemRef(1, type.getElementType()), memref, zero,
+      ArrayRef(size), ArrayRef(one));
+}
 Value KernelBuilder::loadIndex(Value memref, ValueRange indices) {
   return arith::IndexCastOp::create(b, loc, b.getIndexType(),
                                     load(memref, indices));

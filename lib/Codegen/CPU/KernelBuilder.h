@@ -74,6 +74,8 @@ public:
   Value select(Value condition, Value x, Value y);
 
   Value dim(Value memref, int64_t dimension);
+  /// A memref<?x?xT> as memref<?xT>.
+  Value flatten(Value memref);
   /// An i32 element as an index.
   Value loadIndex(Value memref, mlir::ValueRange indices);
   Value load(Value memref, mlir::ValueRange indices);

@@ -12,12 +12,21 @@
 // compute it; scales come in once a group.
 //
 // 16 rows of weights are 16 lanes, so that nothing is added across lanes and x
-// needs a broadcast of four bytes only. Several tiles are read at once, each
-// far from the others: memory sees several linear streams. Further rows of x
-// find a tile in the cache.
+// needs a broadcast of four bytes only.
+//
+// One row, or few: reading the weights is all that counts. Several tiles are
+// read at once, each far from the others, so that memory sees several linear
+// streams; what is looked up is multiplied by all rows.
+//
+// Many rows: what is looked up is kept, so that looking up costs nothing.
+//
+//   for each tile, for each 48 blocks of rows: their sums stay in L2
+//     for each piece of K: its codes are looked up into 8 KB a rank, in L1
+//       for each block of rows: add to its sums, in registers over the piece
 //
 //===----------------------------------------------------------------------===//
 
+#include "LCQDense.h"
 #include "LCQWeights.h"
 #include "LinearOperands.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -29,10 +38,13 @@ using namespace nju;
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
-/// Groups of at most so many columns have code without loops.
+/// Few rows: groups of at most so many columns have code without loops.
 static constexpr int64_t kUnrolledColumns = 256;
-/// Arguments before those of the first matrix, and of a matrix.
-static constexpr int64_t kRowArguments = 6, kMatrixArguments = 3;
+/// Many rows: the same. Columns that are looked up at once, and blocks of rows
+/// whose sums are kept for a tile.
+static constexpr int64_t kUnrolledStaged = 32;
+static constexpr int64_t kStagedColumns = 512;
+static constexpr int64_t kStagedBlocks = 48;
 
 namespace {
 
@@ -45,146 +57,428 @@ public:
 
 private:
   using Part = LCQWeights::Part;
+  using Factor = ByteVectors::Factor;
 
-  Values emitTiles(LCQWeights &w, Value row, ArrayRef<Part> parts);
-  Values emitGroup(LCQWeights &w, Value row, Value group, ArrayRef<Part> parts,
-                   Values sums, Value sets);
-  Values emitSet(LCQWeights &w, Value row, Value group, ArrayRef<Part> parts,
-                 Value set, Values dots);
-  Value addGroup(LCQWeights &w, Value row, Value group, const Part &part,
-                 ArrayRef<Value> dots, Value sum);
+  /// Sums of a group for some lines (digits of rows) of x, and what they
+  /// become.
+  Value startOf(RowBlock block, Value group, int64_t line);
+  Factor factorOf(RowBlock block, Value column, int64_t line) {
+    return w().bytes.loadFactor(
+        xq, {layout().getColumns(block, column, k.index(line))});
+  }
+  Value addGroup(RowBlock block, Value group, int64_t row,
+                 llvm::function_ref<Value(int64_t, int64_t)> dot,
+                 ArrayRef<Value> scales, Value sum);
   Value toFloat(Value integers) {
     return arith::SIToFPOp::create(k.b, k.loc, k.vectorType(k.lanes), integers);
+  }
+  void finish(RowBlock block, Value slot, Value tile, int64_t lane);
+
+  int64_t getPartsAtOnce(int64_t rows) const;
+  void emitFewRows(int64_t size);
+  void emitParts(int64_t size, ArrayRef<Part> parts, int64_t distance);
+  Values addFew(LCQWeights &w, int64_t size, Value group, ArrayRef<Part> parts,
+                int64_t distance, Values sums, Value sets);
+  Values addSet(LCQWeights &w, int64_t size, Value group, ArrayRef<Part> parts,
+                int64_t distance, Value set, Values dots);
+
+  /// The groups [begin, end) of a part.
+  struct Piece {
+    Part part;
+    Value begin, end;
+  };
+  void emitManyRows(int64_t least);
+  void emitTile(Value tile, Value blocks, Value first, int64_t least);
+  void stagePiece(LCQWeights &w, Piece piece);
+  void addStaged(int64_t size, RowBlock block, Value number, Value slot,
+                 Piece piece);
+  Values addStagedGroup(RowBlock block, int64_t size, Piece piece, Value group,
+                        Values sums, Value units);
+
+  const LCQWeights &w() const { return weights.front(); }
+  LCQWeights &w() { return weights.front(); }
+  LCQRowsLayout layout() {
+    return {k, options.activations, w().padded, w().groups};
+  }
+  int64_t getGroupUnits() const {
+    return options.group / LCQStream::kUnitColumns;
   }
 
   const CPUTarget &target;
   const LCQLinearOptions &options;
+  int64_t digits, blockRows, pieceGroups;
   Value workers, xq, xScales, xSums, next;
+  Value fullGroups; ///< Those of whole sets of which no one is missing.
   std::vector<LCQWeights> weights;
+  /// Sums, [weights, rows, tiles of columns]: of few rows as many tiles as are
+  /// multiplied at once, of many one.
+  Value sums;
+  /// Looked up, [rank, units of a piece, bytes]; scales, [planes of all groups,
+  /// lanes].
+  Value staged, stagedScales;
 };
 
 } // namespace
 
 LCQEmitter::LCQEmitter(KernelBuilder &k, const CPUTarget &target,
                        const LCQLinearOptions &options, func::FuncOp function)
-    : LinearResult(
-          k, options.epilogue, options.others,
-          function.getArguments()
-              .drop_front(kRowArguments + kMatrixArguments * options.weights)
-              .drop_back()),
-      target(target), options(options) {
+    : LinearResult(k, options.epilogue, options.others,
+                   function.getArguments()
+                       .drop_front(LCQWeights::kRowArguments +
+                                   LCQWeights::kArguments * options.weights)
+                       .drop_back()),
+      target(target), options(options),
+      digits(LCQRowsLayout::getDigits(options.activations)),
+      blockRows(LCQRowsLayout::getBlockRows(target, options.activations)),
+      pieceGroups(std::max<int64_t>(1, kStagedColumns / options.group)) {
   ArrayRef<BlockArgument> arguments = function.getArguments();
   workers = arguments[1];
-  xq = arguments[3];
-  xScales = arguments[4];
-  xSums = arguments[5];
+  xq = k.flatten(arguments[3]);
+  xScales = k.flatten(arguments[4]);
+  xSums = k.flatten(arguments[5]);
   next = arguments.back();
   Value depth = k.dim(arguments[2], 1);
   for (int64_t w = 0; w < options.weights; ++w)
-    weights.emplace_back(k, target, options, depth,
-                         arguments.slice(kRowArguments + kMatrixArguments * w,
-                                         kMatrixArguments));
+    weights.emplace_back(
+        k, target, options, depth,
+        arguments.slice(LCQWeights::kRowArguments + LCQWeights::kArguments * w,
+                        LCQWeights::kArguments));
+  fullGroups = k.div(w().padded, options.group);
+  Type f32 = k.b.getF32Type();
+  sums = k.scratch(
+      {options.weights, kStagedBlocks * blockRows, LCQStream::kTileRows}, f32);
+  staged = k.scratch({options.rank, pieceGroups * getGroupUnits(), k.lanes * 4},
+                     k.b.getI8Type());
+  stagedScales = k.scratch({pieceGroups * w().getPlanes(), k.lanes}, f32);
 }
 
-/// A set of each part's group times x: `dots` are [part][rank].
-Values LCQEmitter::emitSet(LCQWeights &w, Value row, Value group,
-                           ArrayRef<Part> parts, Value set, Values dots) {
+Value LCQEmitter::startOf(RowBlock block, Value group, int64_t line) {
+  return w().bytes.start(
+      k.load(xSums, {layout().getGroup(block, group, k.index(line))}));
+}
+
+/// What the sum of row `row` of the block is with the dot products of a group,
+/// `dot(rank, line)`; `scales` are those of the weights.
+Value LCQEmitter::addGroup(RowBlock block, Value group, int64_t row,
+                           llvm::function_ref<Value(int64_t, int64_t)> dot,
+                           ArrayRef<Value> scales, Value sum) {
+  for (int64_t line = row * digits; line < (row + 1) * digits; ++line) {
+    Value at = layout().getGroup(block, group, k.index(line));
+    Value total = k.mulf(toFloat(dot(0, line)), scales[0]);
+    for (int64_t r = 1; r < options.rank; ++r)
+      total = k.fma(toFloat(dot(r, line)), scales[r], total);
+    if (options.offset)
+      total = k.fma(toFloat(k.broadcast(k.load(xSums, {at}))), scales.back(),
+                    total);
+    sum = k.fma(total, k.broadcast(k.load(xScales, {at})), sum);
+  }
+  return sum;
+}
+
+/// Stores what becomes of the sums of a block from row `slot` of `sums` on: of
+/// the part of a tile that begins at `lane`, or of all of it.
+void LCQEmitter::finish(RowBlock block, Value slot, Value tile, int64_t lane) {
+  Value column = k.add(k.mul(tile, LCQStream::kTileRows), lane);
+  Value mask = maskOf(column);
+  k.loop(k.index(0), block.size, [&](Value r) {
+    Values products;
+    for (int64_t number = 0; number < options.weights; ++number)
+      products.push_back(
+          k.loadVector(sums, {k.index(number), k.add(slot, r), k.index(lane)}));
+    store(products, k.add(block.begin, r), column, mask);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Few rows
+//===----------------------------------------------------------------------===//
+
+/// Parts whose sums, of a group and of all groups, the registers hold next to
+/// tables, x, codes, and four others.
+int64_t LCQEmitter::getPartsAtOnce(int64_t rows) const {
+  int64_t lines = rows * digits;
+  int64_t tables = options.rank * (options.bits == 4 ? 1 : 2);
+  int64_t factors = lines * (w().bytes.hasUnsignedDot() ? 1 : 2);
+  int64_t codes = options.bits == 3 ? 4 : 2;
+  int64_t left = target.getVectorRegisters() - 4 - tables - factors;
+  return std::max<int64_t>(left, 0) / (lines * options.rank + rows + codes);
+}
+
+/// A set of each part's group times x: `dots` are [part][rank][line].
+Values LCQEmitter::addSet(LCQWeights &w, int64_t size, Value group,
+                          ArrayRef<Part> parts, int64_t distance, Value set,
+                          Values dots) {
+  RowBlock block{k.index(0), k.index(size)};
   llvm::SmallVector<llvm::SmallVector<LCQWeights::Unit>> units;
   for (const Part &part : parts)
-    units.push_back(w.loadSet(part, w.getGroup(part.tile, group), set));
+    units.push_back(
+        w.loadSet(part, w.getGroup(part.tile, group), set, distance));
   Value column =
       k.add(k.mul(group, options.group), k.mul(set, w.getSetColumns()));
   for (size_t u = 0; u < units.front().size(); ++u) {
     Value at = k.add(column, u * LCQStream::kUnitColumns);
-    auto factor = w.bytes.loadFactor(xq, {row, at});
+    llvm::SmallVector<Factor> factors;
+    for (int64_t line = 0; line < size * digits; ++line)
+      factors.push_back(factorOf(block, at, line));
+    auto *dot = dots.begin();
     for (size_t p = 0; p < parts.size(); ++p)
       for (int64_t r = 0; r < options.rank; ++r) {
-        Value &dot = dots[p * options.rank + r];
-        dot = w.bytes.dot(dot, w.lookUp(units[p][u], r), factor);
+        Value values = w.lookUp(units[p][u], r);
+        for (const Factor &factor : factors) {
+          *dot = w.bytes.dot(*dot, values, factor);
+          ++dot;
+        }
       }
   }
   return dots;
 }
 
-/// What a part's sum is with the dot products of a group.
-Value LCQEmitter::addGroup(LCQWeights &w, Value row, Value group,
-                           const Part &part, ArrayRef<Value> dots, Value sum) {
-  Value begin = w.getGroup(part.tile, group), total;
-  for (int64_t r = 0; r < options.rank; ++r) {
-    Value scales = w.loadScales(part, begin, r), dot = toFloat(dots[r]);
-    total = r ? k.fma(dot, scales, total) : k.mulf(dot, scales);
-  }
-  if (options.offset) {
-    // The sums of x are there times -128.
-    Value offsets =
-        k.mulf(w.loadScales(part, begin, options.rank), k.splat(1.0f / 128));
-    Value xSum = toFloat(k.broadcast(k.load(xSums, {row, group})));
-    total = k.fma(xSum, offsets, total);
-  }
-  return k.fma(total, k.broadcast(k.load(xScales, {row, group})), sum);
-}
-
-/// A group of `sets` sets; without `sets`, a full one.
-Values LCQEmitter::emitGroup(LCQWeights &w, Value row, Value group,
-                             ArrayRef<Part> parts, Values sums, Value sets) {
-  Value start = w.bytes.start(k.load(xSums, {row, group}));
-  Values dots(parts.size() * options.rank, start);
-  if (!sets && options.group <= kUnrolledColumns) {
+/// Adds a group of `sets` sets, or without `sets` a full one, to the sums
+/// [part][row].
+Values LCQEmitter::addFew(LCQWeights &w, int64_t size, Value group,
+                          ArrayRef<Part> parts, int64_t distance, Values sums,
+                          Value sets) {
+  RowBlock block{k.index(0), k.index(size)};
+  int64_t lines = size * digits;
+  Values starts;
+  for (int64_t line = 0; line < lines; ++line)
+    starts.push_back(startOf(block, group, line));
+  Values dots;
+  for (size_t i = 0; i < parts.size() * options.rank; ++i)
+    llvm::append_range(dots, starts);
+  auto add = [&](Value set, Values dots) {
+    return addSet(w, size, group, parts, distance, set, dots);
+  };
+  if (!sets && options.group <= kUnrolledColumns / size) {
     for (int64_t s = 0; s < w.getSets(); ++s)
-      dots = emitSet(w, row, group, parts, k.index(s), dots);
+      dots = add(k.index(s), dots);
   } else {
     dots = k.loop(k.index(0), sets ? sets : k.index(w.getSets()), k.index(1),
-                  dots, [&](Value s, Values dots) {
-                    return emitSet(w, row, group, parts, s, dots);
-                  });
+                  dots, add);
   }
-  for (auto [p, part] : llvm::enumerate(parts))
-    sums[p] =
-        addGroup(w, row, group, part,
-                 ArrayRef(dots).slice(p * options.rank, options.rank), sums[p]);
+  for (auto [p, part] : llvm::enumerate(parts)) {
+    Values scales;
+    for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
+      scales.push_back(w.loadScales(part, w.getGroup(part.tile, group), plane));
+    auto dot = [&, p = p](int64_t r, int64_t line) {
+      return dots[(p * options.rank + r) * lines + line];
+    };
+    for (int64_t row = 0; row < size; ++row) {
+      Value &sum = sums[p * size + row];
+      sum = addGroup(block, group, row, dot, scales, sum);
+    }
+  }
   return sums;
 }
 
-/// One row of x times the rows of weights in some parts.
-Values LCQEmitter::emitTiles(LCQWeights &w, Value row, ArrayRef<Part> parts) {
-  Value full = k.div(w.padded, options.group);
-  Value restColumns = k.sub(w.padded, k.mul(full, options.group));
-  Value restSets = k.div(restColumns, w.getSetColumns());
-  auto emitGroups = [&](Value first, Value last, Value sets, Values sums) {
-    return k.loop(first, last, k.index(1), sums, [&](Value group, Values sums) {
-      return emitGroup(w, row, group, parts, sums, sets);
-    });
-  };
-  Values sums(parts.size(), k.splat(0.0f));
-  sums = emitGroups(k.index(0), full, nullptr, sums);
-  return emitGroups(full, w.groups, restSets, sums);
+/// The rows of x times the rows of weights in some parts.
+void LCQEmitter::emitParts(int64_t size, ArrayRef<Part> parts,
+                           int64_t distance) {
+  RowBlock block{k.index(0), k.index(size)};
+  auto slotOf = [&](size_t p) { return p * k.lanes / 16 * size; };
+  for (auto [number, w] : llvm::enumerate(weights)) {
+    Value restColumns = k.sub(w.padded, k.mul(fullGroups, options.group));
+    Value restSets = k.div(restColumns, w.getSetColumns());
+    auto addGroups = [&, &w = w](Value first, Value last, Value sets,
+                                 Values sums) {
+      return k.loop(
+          first, last, k.index(1), sums, [&](Value group, Values sums) {
+            return addFew(w, size, group, parts, distance, sums, sets);
+          });
+    };
+    Values found(parts.size() * size, k.splat(0.0f));
+    found = addGroups(k.index(0), fullGroups, nullptr, found);
+    found = addGroups(fullGroups, w.groups, restSets, found);
+    for (auto [i, sum] : llvm::enumerate(found)) {
+      size_t p = i / size;
+      k.storeVector(sum, sums,
+                    {k.index(number), k.index(slotOf(p) + i % size),
+                     k.index(parts[p].lane)});
+    }
+  }
+  for (auto [p, part] : llvm::enumerate(parts))
+    finish(block, k.index(slotOf(p)), part.tile, part.lane);
 }
 
-void LCQEmitter::emit() {
-  // The dot products fill a quarter of the registers; tables, codes and what is
-  // looked up need the others.
-  int64_t partsOfTile = weights.front().getParts();
-  int64_t most = target.getVectorRegisters() / 4 / (options.rank * partsOfTile);
-  int64_t streams = std::clamp<int64_t>(most, 1, target.getReadStreams());
+/// As few rows as have all their sums in registers.
+void LCQEmitter::emitFewRows(int64_t size) {
+  int64_t partsOfTile = w().getParts();
+  int64_t streams = std::clamp<int64_t>(getPartsAtOnce(size) / partsOfTile, 1,
+                                        target.getReadStreams());
+  bool single = getPartsAtOnce(size) < partsOfTile;
+  int64_t distance = size > 1 && streams == 1 ? target.getBlockPrefetchBytes()
+                                              : target.getPrefetchBytes();
   Value tiles = k.ceilDiv(columns, LCQStream::kTileRows);
   k.dealApart(tiles, streams, next, workers, [&](ArrayRef<Value> tiles) {
     llvm::SmallVector<Part> parts;
     for (Value tile : tiles)
       for (int64_t p = 0; p < partsOfTile; ++p)
         parts.push_back({tile, p * k.lanes});
-    k.loop(k.index(0), rows, [&](Value row) {
-      llvm::SmallVector<Values> sums;
-      for (LCQWeights &w : weights)
-        sums.push_back(emitTiles(w, row, parts));
-      for (auto [p, part] : llvm::enumerate(parts)) {
-        Value column = k.add(k.mul(part.tile, LCQStream::kTileRows), part.lane);
-        Values products;
-        for (const Values &own : sums)
-          products.push_back(own[p]);
-        store(products, row, column, maskOf(column));
-      }
+    if (!single)
+      return emitParts(size, parts, distance);
+    for (const Part &part : parts)
+      emitParts(size, part, distance);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Many rows
+//===----------------------------------------------------------------------===//
+
+/// Looks up the codes of the piece, and multiplies its scales out.
+void LCQEmitter::stagePiece(LCQWeights &w, Piece piece) {
+  k.loop(piece.begin, piece.end, [&](Value group) {
+    Value own = k.sub(group, piece.begin);
+    Value begin = w.getGroup(piece.part.tile, group);
+    for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
+      k.storeVector(w.loadScales(piece.part, begin, plane), stagedScales,
+                    {k.add(k.mul(own, w.getPlanes()), plane), k.index(0)});
+    Value columns = k.sub(w.padded, k.mul(group, options.group));
+    Value sets = k.min(k.index(w.getSets()), k.div(columns, w.getSetColumns()));
+    k.loop(k.index(0), sets, [&](Value set) {
+      Value first =
+          k.add(k.mul(own, getGroupUnits()), k.mul(set, w.getSetColumns() / 4));
+      auto units =
+          w.loadSet(piece.part, begin, set, target.getBlockPrefetchBytes());
+      for (auto [u, unit] : llvm::enumerate(units))
+        for (int64_t r = 0; r < options.rank; ++r)
+          k.storeVector(w.lookUp(unit, r), staged,
+                        {k.index(r), k.add(first, u), k.index(0)});
     });
   });
+}
+
+/// Adds a group of `units` units, or without `units` a full one, to the sums of
+/// the rows of a block.
+Values LCQEmitter::addStagedGroup(RowBlock block, int64_t size, Piece piece,
+                                  Value group, Values sums, Value units) {
+  int64_t lines = size * digits;
+  Value own = k.sub(group, piece.begin);
+  Value first = k.mul(own, getGroupUnits());
+  auto bytes = VectorType::get({k.lanes * 4}, k.b.getI8Type());
+  auto add = [&](int64_t r, Value unit, Values dots) {
+    Value values = vector::LoadOp::create(
+        k.b, k.loc, bytes, staged,
+        ValueRange{k.index(r), k.add(first, unit), k.index(0)});
+    Value column = k.add(k.mul(group, options.group),
+                         k.mul(unit, LCQStream::kUnitColumns));
+    for (int64_t line = 0; line < lines; ++line)
+      dots[line] =
+          w().bytes.dot(dots[line], values, factorOf(block, column, line));
+    return dots;
+  };
+  int64_t atOnce = kUnrolledStaged / LCQStream::kUnitColumns;
+  if (units || getGroupUnits() % atOnce != 0)
+    atOnce = 1;
+  llvm::SmallVector<Values> dots;
+  for (int64_t r = 0; r < options.rank; ++r) {
+    Values own;
+    for (int64_t line = 0; line < lines; ++line)
+      own.push_back(startOf(block, group, line));
+    auto addSome = [&](Value unit, Values dots) {
+      for (int64_t u = 0; u < atOnce; ++u)
+        dots = add(r, k.add(unit, u), dots);
+      return dots;
+    };
+    dots.push_back(!units && getGroupUnits() == atOnce
+                       ? addSome(k.index(0), own)
+                       : k.loop(k.index(0),
+                                units ? units : k.index(getGroupUnits()),
+                                k.index(atOnce), own, addSome));
+  }
+  Values scales;
+  for (int64_t plane = 0; plane < w().getPlanes(); ++plane)
+    scales.push_back(k.loadVector(
+        stagedScales, {k.add(k.mul(own, w().getPlanes()), plane), k.index(0)}));
+  for (int64_t row = 0; row < size; ++row)
+    sums[row] = addGroup(
+        block, group, row,
+        [&](int64_t r, int64_t line) { return dots[r][line]; }, scales,
+        sums[row]);
+  return sums;
+}
+
+/// Adds the products of the piece, which is staged, to the sums of a block of
+/// matrix `number`, which are row `slot` and those behind it.
+void LCQEmitter::addStaged(int64_t size, RowBlock block, Value number,
+                           Value slot, Piece piece) {
+  block.size = k.index(size);
+  Value lane = k.index(piece.part.lane);
+  Values own;
+  for (int64_t r = 0; r < size; ++r)
+    own.push_back(k.loadVector(sums, {number, k.add(slot, r), lane}));
+  Value full = k.min(piece.end, fullGroups);
+  own =
+      k.loop(piece.begin, full, k.index(1), own, [&](Value group, Values sums) {
+        return addStagedGroup(block, size, piece, group, sums, nullptr);
+      });
+  own = k.loop(full, piece.end, k.index(1), own, [&](Value group, Values sums) {
+    Value columns = k.sub(w().padded, k.mul(group, options.group));
+    return addStagedGroup(block, size, piece, group, sums,
+                          k.div(columns, LCQStream::kUnitColumns));
+  });
+  for (int64_t r = 0; r < size; ++r)
+    k.storeVector(own[r], sums, {number, k.add(slot, r), lane});
+}
+
+/// The blocks of rows from `first` on, as many as have room, times a tile. A
+/// block has at least `least` rows.
+void LCQEmitter::emitTile(Value tile, Value blocks, Value first,
+                          int64_t least) {
+  Value last = k.min(k.add(first, kStagedBlocks), blocks);
+  auto forBlocks = [&](llvm::function_ref<void(RowBlock, Value)> body) {
+    k.loop(first, last, [&](Value number) {
+      body(rowBlock(k, rows, blocks, number),
+           k.mul(k.sub(number, first), blockRows));
+    });
+  };
+  Value used = k.mul(k.sub(last, first), blockRows);
+  for (int64_t number = 0; number < options.weights; ++number)
+    k.loop(k.index(0), used, [&](Value row) {
+      k.storeVector(k.splat(0.0f, LCQStream::kTileRows), sums,
+                    {k.index(number), row, k.index(0)});
+    });
+  auto addPiece = [&](Piece piece) {
+    k.loop(k.index(0), k.index(options.weights), [&](Value number) {
+      k.switchOn(number, 0, options.weights - 1,
+                 [&](int64_t i) { stagePiece(weights[i], piece); });
+      forBlocks([&](RowBlock block, Value slot) {
+        k.switchOn(block.size, least, blockRows, [&](int64_t size) {
+          addStaged(size, block, number, slot, piece);
+        });
+      });
+    });
+  };
+  k.loop(k.index(0), w().groups, k.index(pieceGroups), [&](Value begin) {
+    Value end = k.min(k.add(begin, pieceGroups), w().groups);
+    for (int64_t p = 0; p < w().getParts(); ++p)
+      addPiece({{tile, p * k.lanes}, begin, end});
+  });
+  for (int64_t p = 0; p < w().getParts(); ++p)
+    forBlocks([&](RowBlock block, Value slot) {
+      finish(block, slot, tile, p * k.lanes);
+    });
+}
+
+/// At least `least` rows, or none.
+void LCQEmitter::emitManyRows(int64_t least) {
+  Value blocks = k.ceilDiv(rows, blockRows);
+  Value tiles = k.ceilDiv(columns, LCQStream::kTileRows);
+  least = std::min(least, (blockRows + 1) / 2);
+  k.deal(tiles, next, workers, [&](Value tile) {
+    k.loop(k.index(0), blocks, k.index(kStagedBlocks),
+           [&](Value first) { emitTile(tile, blocks, first, least); });
+  });
+}
+
+void LCQEmitter::emit() {
+  int64_t few = 1;
+  while (few < blockRows && getPartsAtOnce(few + 1) > 0)
+    ++few;
+  k.ifThenElse(
+      k.less(k.sub(rows, k.index(1)), k.index(few)),
+      [&] { k.switchOn(rows, 1, few, [&](int64_t n) { emitFewRows(n); }); },
+      [&] { emitManyRows(few + 1); });
 }
 
 static std::string linearName(const LCQLinearOptions &options) {
@@ -193,6 +487,10 @@ static std::string linearName(const LCQLinearOptions &options) {
                     options.group, options.rank, options.scaleBits);
   if (options.offset)
     name += "_offset";
+  if (options.activations == ActivationType::Int16)
+    name += "_i16";
+  if (options.activations == ActivationType::F32)
+    name += "_f32";
   if (options.weights > 1)
     name += "_pair";
   return name;
@@ -223,7 +521,10 @@ func::FuncOp KernelLibrary::lcqLinear(const LCQLinearOptions &options) {
   func::FuncOp function = create(name, arguments);
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  LCQEmitter(k, target, options, function).emit();
+  if (options.activations == ActivationType::F32)
+    emitDenseLCQLinear(k, target, options, function);
+  else
+    LCQEmitter(k, target, options, function).emit();
   func::ReturnOp::create(k.b, k.loc);
   return function;
 }

@@ -56,28 +56,128 @@ static Value roundToI32(KernelBuilder &k, Value values) {
   return k.sub(vector::BitCastOp::create(k.b, k.loc, type, moved), zero);
 }
 
-/// Writes xq[row, begin..end) = x * inverse; their sum.
-static Value packGroup(KernelBuilder &k, Value x, Value xq, Value row,
-                       Value begin, Value end, Value inverse) {
-  Value factor = k.broadcast(inverse), depth = k.dim(x, 1);
+namespace {
+
+/// Emits the body of `packLCQRows`.
+class PackRowsEmitter {
+public:
+  PackRowsEmitter(KernelBuilder &k, int64_t group, int64_t blockRows,
+                  ActivationType activations, ValueRange arguments);
+  void emit();
+
+private:
+  /// Sums of the digits of a group.
+  Values packGroup(Value row, RowBlock block, Value begin, Value end,
+                   Value inverse);
+  Values splitDigits(Value rounded);
+  void storeColumns(Value digits, RowBlock block, Value column, Value line);
+
+  KernelBuilder &k;
+  int64_t group, blockRows, digits;
+  ActivationType activations;
+  ValueRange arguments;
+  Value x, xq, scales, sums, padded, groups;
+};
+
+} // namespace
+
+PackRowsEmitter::PackRowsEmitter(KernelBuilder &k, int64_t group,
+                                 int64_t blockRows, ActivationType activations,
+                                 ValueRange arguments)
+    : k(k), group(group), blockRows(blockRows),
+      digits(LCQRowsLayout::getDigits(activations)), activations(activations),
+      arguments(arguments), x(arguments[2]), xq(k.flatten(arguments[3])),
+      scales(k.flatten(arguments[4])), sums(k.flatten(arguments[5])),
+      padded(k.div(k.dim(arguments[3], 1), digits)),
+      groups(k.ceilDiv(padded, group)) {}
+
+/// The digits of some i32, the higher one first, whose base is 256.
+Values PackRowsEmitter::splitDigits(Value rounded) {
+  if (digits == 1)
+    return {rounded};
+  auto constant = [&](int32_t value) -> Value {
+    auto type = cast<VectorType>(rounded.getType());
+    return arith::ConstantOp::create(k.b, k.loc,
+                                     DenseElementsAttr::get(type, value));
+  };
+  Value high = arith::ShRSIOp::create(k.b, k.loc, k.add(rounded, constant(128)),
+                                      constant(8));
+  Value low =
+      k.sub(rounded, arith::ShLIOp::create(k.b, k.loc, high, constant(8)));
+  return {high, low};
+}
+
+/// Stores digits of the columns from `column` on, four at a time.
+void PackRowsEmitter::storeColumns(Value digits, RowBlock block, Value column,
+                                   Value line) {
+  LCQRowsLayout layout(k, activations, padded, groups);
   auto i8 = VectorType::get({k.lanes}, k.b.getI8Type());
+  Value narrow = arith::TruncIOp::create(k.b, k.loc, i8, digits);
+  for (int64_t i = 0; i < k.lanes; i += LCQStream::kUnitColumns) {
+    Value four = vector::ShuffleOp::create(
+        k.b, k.loc, narrow, narrow, ArrayRef<int64_t>{i, i + 1, i + 2, i + 3});
+    k.storeVector(four, xq, {layout.getColumns(block, k.add(column, i), line)});
+  }
+}
+
+Values PackRowsEmitter::packGroup(Value row, RowBlock block, Value begin,
+                                  Value end, Value inverse) {
+  Value factor = k.broadcast(inverse), depth = k.dim(x, 1);
+  Value first = k.mul(k.sub(row, block.begin), digits);
   Value zero = arith::ConstantOp::create(k.b, k.loc, k.b.getI32IntegerAttr(0));
-  Values sums =
-      k.loop(begin, end, k.index(kPackLanes), {k.broadcast(zero)},
-             [&](Value at, Values sums) {
+  Values found =
+      k.loop(begin, end, k.index(kPackLanes), Values(digits, k.broadcast(zero)),
+             [&](Value at, Values found) {
                Value mask = k.firstLanes(k.sub(depth, at));
                Value values = k.loadMasked(x, {row, at}, mask);
                Value rounded = roundToI32(k, k.mulf(values, factor));
-               k.storeVector(arith::TruncIOp::create(k.b, k.loc, i8, rounded),
-                             xq, {row, at});
-               return Values{k.add(sums[0], rounded)};
+               for (auto [d, digit] : llvm::enumerate(splitDigits(rounded))) {
+                 storeColumns(digit, block, at, k.add(first, d));
+                 found[d] = k.add(found[d], digit);
+               }
+               return found;
              });
-  return k.reduce(sums[0], [&](Value x, Value y) { return k.add(x, y); });
+  for (Value &sum : found)
+    sum = k.reduce(sum, [&](Value x, Value y) { return k.add(x, y); });
+  return found;
 }
 
-func::FuncOp KernelLibrary::packLCQRows(int64_t group) {
+/// Items that are dealt out are groups of rows.
+void PackRowsEmitter::emit() {
+  LCQRowsLayout layout(k, activations, padded, groups);
+  Value rows = k.dim(x, 0), blocks = k.ceilDiv(rows, blockRows);
+  float largest = digits == 1 ? 127.0f : 127.0f * 256;
+  Value minus128 =
+      arith::ConstantOp::create(k.b, k.loc, k.b.getI32IntegerAttr(-128));
+  auto share = k.share(k.mul(rows, groups), arguments[0], arguments[1]);
+  k.loop(share.first, share.second, [&](Value item) {
+    Value row = k.div(item, groups), number = k.rem(item, groups);
+    Value begin = k.mul(number, group);
+    Value end = k.min(k.add(begin, group), padded);
+    auto [magnitude, notFinite] = findMagnitude(k, x, row, begin, end);
+    Value isTiny = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT,
+                                         magnitude, k.f32(kLeastMagnitude));
+    Value inverse =
+        k.select(isTiny, k.f32(0.0f), k.divf(k.f32(largest), magnitude));
+    Value scale = k.addf(k.divf(magnitude, k.f32(largest)), notFinite);
+    RowBlock block = rowBlockOf(k, rows, blocks, row);
+    Values found = packGroup(row, block, begin, end, inverse);
+    for (int64_t d = 0; d < digits; ++d) {
+      Value line = k.add(k.mul(k.sub(row, block.begin), digits), d);
+      Value at = layout.getGroup(block, number, line);
+      bool isHigh = digits == 2 && d == 0;
+      k.store(isHigh ? k.mulf(scale, k.f32(256.0f)) : scale, scales, {at});
+      k.store(k.mul(found[d], minus128), sums, {at});
+    }
+  });
+}
+
+func::FuncOp KernelLibrary::packLCQRows(int64_t group,
+                                        ActivationType activations) {
   assert(group % kPackLanes == 0 && "groups are whole lines");
-  std::string name = llvm::formatv("nju_pack_lcq_rows_{0}", group);
+  std::string name =
+      llvm::formatv("nju_pack_lcq_rows_{0}{1}", group,
+                    activations == ActivationType::Int16 ? "_i16" : "");
   if (func::FuncOp known = lookup(name))
     return known;
   Builder types(module.getContext());
@@ -88,26 +188,9 @@ func::FuncOp KernelLibrary::packLCQRows(int64_t group) {
                     dynamicMemRef(2, types.getI32Type())});
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), kPackLanes);
-  auto arguments = function.getArguments();
-  Value x = arguments[2], xq = arguments[3];
-  Value padded = k.dim(xq, 1), groups = k.ceilDiv(padded, group);
-  auto share = k.share(k.mul(k.dim(xq, 0), groups), arguments[0], arguments[1]);
-  k.loop(share.first, share.second, [&](Value item) {
-    Value row = k.div(item, groups), number = k.rem(item, groups);
-    Value begin = k.mul(number, group);
-    Value end = k.min(k.add(begin, group), padded);
-    auto [magnitude, notFinite] = findMagnitude(k, x, row, begin, end);
-    Value isTiny = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT,
-                                         magnitude, k.f32(kLeastMagnitude));
-    Value inverse =
-        k.select(isTiny, k.f32(0.0f), k.divf(k.f32(127.0f), magnitude));
-    Value scale = k.addf(k.divf(magnitude, k.f32(127.0f)), notFinite);
-    Value sum = packGroup(k, x, xq, row, begin, end, inverse);
-    k.store(scale, arguments[4], {row, number});
-    Value minus128 =
-        arith::ConstantOp::create(k.b, k.loc, k.b.getI32IntegerAttr(-128));
-    k.store(k.mul(sum, minus128), arguments[5], {row, number});
-  });
+  PackRowsEmitter(k, group, LCQRowsLayout::getBlockRows(target, activations),
+                  activations, function.getArguments())
+      .emit();
   func::ReturnOp::create(k.b, k.loc);
   return function;
 }

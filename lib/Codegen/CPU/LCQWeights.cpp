@@ -17,10 +17,20 @@ using Values = LCQWeights::Values;
 /// The entries that a byte shuffle looks up in.
 static constexpr int64_t kTable = 16;
 
+/// Of a group: so much is looked up at once.
+static constexpr int64_t kMostColumns = 8192;
+
 bool LCQLinearOptions::isValid() const {
   return bits >= 2 && bits <= 4 && rank >= 1 && rank <= 3 && group > 0 &&
-         group % getLineColumns() == 0 && (scaleBits == 8 || scaleBits == 16) &&
-         activations == ActivationType::Int8 && (weights == 1 || weights == 2);
+         group % getLineColumns() == 0 && group <= kMostColumns &&
+         (scaleBits == 8 || scaleBits == 16) && (weights == 1 || weights == 2);
+}
+
+int64_t LCQRowsLayout::getBlockRows(const CPUTarget &target,
+                                    ActivationType activations) {
+  // Sums of a group and of all groups, and what they are made of.
+  int64_t lines = target.getVectorRegisters() == 32 ? 12 : 4;
+  return lines / getDigits(activations);
 }
 
 //===----------------------------------------------------------------------===//
@@ -48,7 +58,8 @@ Value LCQStream::getGroup(Value tile, Value group) {
 LCQWeights::LCQWeights(KernelBuilder &k, const CPUTarget &target,
                        const LCQLinearOptions &options, Value columns,
                        ValueRange arguments)
-    : LCQStream(k, options, columns), bytes(k, target), target(target),
+    : LCQStream(k, options, columns),
+      bytes(k, target, options.activations != ActivationType::F32),
       codes(arguments[0]), basis(arguments[1]), factors(arguments[2]) {
   loadTables();
 }
@@ -95,16 +106,17 @@ llvm::SmallVector<LCQWeights::Unit> LCQWeights::decode(ArrayRef<Value> lines) {
   return units;
 }
 
-llvm::SmallVector<LCQWeights::Unit>
-LCQWeights::loadSet(const Part &part, Value group, Value set) {
+llvm::SmallVector<LCQWeights::Unit> LCQWeights::loadSet(const Part &part,
+                                                        Value group, Value set,
+                                                        int64_t distance) {
   Values lines;
   Value begin = k.add(k.add(group, getScaleBytes()), k.mul(set, getSetBytes()));
   for (int64_t line = 0; line < getSetLines(); ++line) {
     Value at = k.add(begin, line * kLine);
     lines.push_back(
         bytes.load(codes, k.add(at, part.lane * kUnitColumns), k.lanes * 4));
-    if (target.getPrefetchBytes() && part.lane == 0)
-      k.prefetch(codes, k.add(at, target.getPrefetchBytes()));
+    if (distance && part.lane == 0)
+      k.prefetch(codes, k.add(at, distance));
   }
   return decode(lines);
 }
@@ -114,15 +126,18 @@ Value LCQWeights::loadScales(const Part &part, Value group, int64_t plane) {
   Value at = k.add(group, (plane * kTileRows + part.lane) * width);
   Value raw = bytes.load(codes, at, k.lanes * width);
   Type f32 = k.vectorType(k.lanes);
+  auto finish = [&](Value value) {
+    return plane == options.rank ? k.mulf(value, k.splat(1.0f / 128)) : value;
+  };
   if (options.scaleBits == 16) {
     Value row = k.index(plane == options.rank ? 1 : 0);
     Value unit = k.broadcast(k.load(factors, {row, k.index(0)}));
     raw = bytes.cast(raw, k.b.getF16Type());
-    return k.mulf(arith::ExtFOp::create(k.b, k.loc, f32, raw), unit);
+    return finish(k.mulf(arith::ExtFOp::create(k.b, k.loc, f32, raw), unit));
   }
   auto i32 = VectorType::get({k.lanes}, k.b.getI32Type());
   raw = arith::ExtSIOp::create(k.b, k.loc, i32, raw);
   Value row = k.add(k.mul(part.tile, kTileRows), part.lane);
-  return k.mulf(arith::SIToFPOp::create(k.b, k.loc, f32, raw),
-                k.loadVector(factors, {k.index(plane), row}));
+  return finish(k.mulf(arith::SIToFPOp::create(k.b, k.loc, f32, raw),
+                       k.loadVector(factors, {k.index(plane), row})));
 }

@@ -10,9 +10,51 @@
 #define NJU_LIB_CODEGEN_CPU_LCQWEIGHTS_H
 
 #include "ByteVectors.h"
+#include "LinearOperands.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
 
 namespace nju {
+
+/// Where things lie in the rows of x that `packLCQRows` writes. Rows are cut
+/// into blocks of at most `getBlockRows` rows. A line is a digit of a row; the
+/// lines of a row follow each other. Of a block, xq has for each four columns
+/// those of all its lines, and scales and sums have for each group all its
+/// lines.
+class LCQRowsLayout {
+public:
+  using Value = KernelBuilder::Value;
+
+  /// The greatest number of rows of a block.
+  static int64_t getBlockRows(const CPUTarget &target,
+                              ActivationType activations);
+  /// int8 digits of a number.
+  static int64_t getDigits(ActivationType activations) {
+    return activations == ActivationType::Int16 ? 2 : 1;
+  }
+
+  /// `depth` is K, filled up to whole lines of weights.
+  LCQRowsLayout(KernelBuilder &k, ActivationType activations, Value depth,
+                Value groups)
+      : k(k), digits(getDigits(activations)), depth(depth), groups(groups) {}
+
+  /// Where in xq line `line` of a block has its four columns from `column` on.
+  Value getColumns(RowBlock block, Value column, Value line) {
+    Value lines = k.mul(block.size, digits);
+    return k.add(k.mul(k.mul(block.begin, digits), depth),
+                 k.add(k.mul(column, lines), k.mul(line, 4)));
+  }
+  /// Where scales and sums have a group of the line.
+  Value getGroup(RowBlock block, Value group, Value line) {
+    Value lines = k.mul(block.size, digits);
+    return k.add(k.mul(k.mul(block.begin, digits), groups),
+                 k.add(k.mul(group, lines), line));
+  }
+
+private:
+  KernelBuilder &k;
+  int64_t digits;
+  Value depth, groups;
+};
 
 /// Where things lie in the stream of a packed matrix: see lcq::PackedLayout.
 /// Codes are read in sets, which are the smallest number of whole lines.
@@ -54,7 +96,12 @@ class LCQWeights : public LCQStream {
 public:
   using Values = KernelBuilder::Values;
 
-  /// `arguments` are codes, basis and factors.
+  /// Arguments of `lcqLinear` before those of the first matrix, and of a
+  /// matrix.
+  static constexpr int64_t kRowArguments = 6, kArguments = 3;
+
+  /// `arguments` are codes, basis and factors. What is looked up is what dot
+  /// products read; with x in f32, the entries themselves.
   LCQWeights(KernelBuilder &k, const CPUTarget &target,
              const LCQLinearOptions &options, Value columns,
              mlir::ValueRange arguments);
@@ -73,13 +120,14 @@ public:
   /// Parts of a tile.
   int64_t getParts() const { return kTileRows / k.lanes; }
   /// The units of the set `set` of a part's group, which begins at `group`, in
-  /// the order of the columns.
-  llvm::SmallVector<Unit> loadSet(const Part &part, Value group, Value set);
+  /// the order of the columns. Prefetches what lies `distance` bytes behind.
+  llvm::SmallVector<Unit> loadSet(const Part &part, Value group, Value set,
+                                  int64_t distance);
   /// The entries of a row of the basis that a unit's codes name.
   Value lookUp(const Unit &unit, int64_t rank) {
     return bytes.lookUp(tables[rank][unit.table], unit.codes);
   }
-  /// The scales, or as plane `rank` the offsets, of a part's group.
+  /// The scales, or as plane `rank` the offsets over 128, of a part's group.
   Value loadScales(const Part &part, Value group, int64_t plane);
 
   ByteVectors bytes;
@@ -88,7 +136,6 @@ private:
   void loadTables();
   llvm::SmallVector<Unit> decode(llvm::ArrayRef<Value> lines);
 
-  const CPUTarget &target;
   Value codes, basis, factors;
   llvm::SmallVector<Values> tables; ///< [rank][1 or 2]
 };

@@ -15,6 +15,20 @@ using namespace nju;
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
+RowBlock nju::rowBlock(KernelBuilder &k, Value rows, Value blocks,
+                       Value block) {
+  Value begin = k.div(k.mul(rows, block), blocks);
+  Value end = k.div(k.mul(rows, k.add(block, 1)), blocks);
+  return {begin, k.sub(end, begin)};
+}
+
+RowBlock nju::rowBlockOf(KernelBuilder &k, Value rows, Value blocks,
+                         Value row) {
+  // The first block whose end is behind the row.
+  Value behind = k.ceilDiv(k.mul(k.add(row, 1), blocks), rows);
+  return rowBlock(k, rows, blocks, k.sub(behind, k.index(1)));
+}
+
 LinearResult::LinearResult(KernelBuilder &k, Region *epilogue,
                            ArrayRef<int64_t> ranks, ValueRange arguments)
     : k(k), y(arguments.back()), rows(k.dim(y, 0)), columns(k.dim(y, 1)),

@@ -14,6 +14,19 @@
 
 namespace nju {
 
+/// Rows that are multiplied together.
+struct RowBlock {
+  mlir::Value begin, size;
+};
+
+/// Block `block` of the `blocks` blocks that `rows` rows are cut into, as
+/// evenly as possible.
+RowBlock rowBlock(KernelBuilder &k, mlir::Value rows, mlir::Value blocks,
+                  mlir::Value block);
+/// The block that row `row` is in.
+RowBlock rowBlockOf(KernelBuilder &k, mlir::Value rows, mlir::Value blocks,
+                    mlir::Value row);
+
 /// What becomes of products whatever they are computed with: what an epilogue
 /// makes of them is stored as y.
 class LinearResult {

@@ -67,17 +67,6 @@ TileShape tileShape(const CPUTarget &target) {
   return target.getVectorRegisters() == 32 ? TileShape{14, 2} : TileShape{6, 2};
 }
 
-/// Block `block` of the `blocks` blocks that `rows` rows are cut into.
-struct RowBlock {
-  Value begin, size;
-};
-
-RowBlock rowBlock(KernelBuilder &k, Value rows, Value blocks, Value block) {
-  Value begin = k.div(k.mul(rows, block), blocks);
-  Value end = k.div(k.mul(rows, k.add(block, 1)), blocks);
-  return {begin, k.sub(end, begin)};
-}
-
 /// The steps [begin, end) of a panel.
 struct Piece {
   Value panel, begin, end;

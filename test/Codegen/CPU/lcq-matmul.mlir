@@ -8,6 +8,7 @@
 // DEFINE: %{compile} = nju-opt %s --nju-emit-kernels="kernels=%{kernel} target=%{target}" --nju-lower-to-llvm | mlir-translate --mlir-to-llvmir | llc -O3 -mcpu=%{cpu} %{attr}
 
 // RUN: %{compile} | FileCheck %s --check-prefix=VNNI
+// RUN: %{compile} | python3 %S/Inputs/dot-loops.py | FileCheck %s --check-prefix=LOOPS
 // REDEFINE: %{kernel} = lcq_linear:2x64x2x16:offset
 // RUN: %{compile} | FileCheck %s --check-prefix=VNNI
 // REDEFINE: %{kernel} = lcq_linear:3x64x2x8
@@ -29,6 +30,7 @@
 // RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8 target=znver4" | FileCheck %s --check-prefix=ZEN
 // RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8 target=cascadelake" | FileCheck %s --check-prefix=INTEL
 // RUN: nju-opt %s --nju-emit-kernels="kernels=pack_lcq_rows:32 target=x86-64-v3" | FileCheck %s --check-prefix=PACK
+// RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8:pair:int16,lcq_rows:3x32x2x16:offset target=x86-64-v3" | FileCheck %s --check-prefix=NAMES
 
 // VNNI-LABEL: nju_lcq_linear
 // VNNI-NOT: vpmaddubsw
@@ -36,6 +38,13 @@
 // VNNI: vpshufb {{.*}}zmm
 // VNNI: vpdpbusd {{.*}}zmm
 // VNNI-NOT: vpmaddubsw
+
+// A group of 32 columns: one row in two tiles (of x86-64-v4), twelve rows with
+// looked-up weights from memory, eight rows with what is looked up for all. No
+// sums are moved.
+// LOOPS-DAG: loop dots=16 embedded=0 look-ups=16 converted=4 stack=0
+// LOOPS-DAG: loop dots=96 embedded=96 look-ups=0 converted=12 stack=0
+// LOOPS-DAG: loop dots=64 embedded=64 look-ups=8 converted=9 stack=0
 
 // The bits of the last two units are put together by one instruction.
 // THREE-LABEL: nju_lcq_linear
@@ -69,7 +78,7 @@
 // ZEN: scf.for {{.*}} iter_args
 // ZEN-COUNT-32: vpdpbusd.512
 // ZEN-NOT: memref.prefetch
-// ZEN: return
+// ZEN: scf.yield
 
 // INTEL-LABEL: func.func @nju_lcq_linear_4x32x1x8(
 // INTEL: memref.prefetch
@@ -78,4 +87,6 @@
 // PACK-LABEL: func.func @nju_pack_lcq_rows_32(
 // PACK: vector.maskedload
 // PACK: arith.trunci {{.*}} vector<8xi8>
+// NAMES: func.func @nju_lcq_linear_4x32x1x8_i16_pair_epilogue0(
+// NAMES: func.func @nju_lcq_rows_3x32x2x16_offset(
 module {}

@@ -52,9 +52,8 @@ std::vector<lcq::LCQOptions> formats() {
   std::vector<lcq::LCQOptions> list;
   for (unsigned bits : {2, 3, 4})
     for (unsigned rank : {1, 2, 3})
-      for (bool offset : {false, true})
-        list.push_back({bits, rank == 2 ? 64 : 32, rank,
-                        rank % 2 == offset ? 8u : 16u, offset});
+      list.push_back({bits, rank == 2 ? 64 : 32, rank, bits == rank ? 16u : 8u,
+                      (bits + rank) % 2 == 0});
   list.push_back({4, 8, 1, 8, true});
   list.push_back({3, 288, 2, 8, false});
   return list;
@@ -104,31 +103,72 @@ struct Weights {
   lcq::PackedMatrix packed;
 };
 
-/// Rows in int8, as a kernel makes them.
+/// Rows in int8 digits, as a kernel makes them.
 struct PackedRows {
-  PackedRows(KernelJIT &jit, int64_t group, int64_t lineColumns,
-             std::vector<float> from, int64_t depth, int64_t workers)
+  /// Sizes, of weights whose lines have `lineColumns` columns, and the greatest
+  /// number of lines (digits of rows) in a block.
+  PackedRows(std::vector<float> from, int64_t depth, int64_t group,
+             int64_t lineColumns, int64_t digits, int64_t blockLines)
       : x(std::move(from)), rows(x.size() / depth), depth(depth),
         padded((depth + lineColumns - 1) / lineColumns * lineColumns),
-        groups((padded + group - 1) / group), xq(rows * padded + 1, 99),
-        scales(rows * groups + 1, -1), sums(rows * groups + 1, -1) {
-    auto *kernel =
-        jit.get<PackRows>("nju_pack_lcq_rows_" + std::to_string(group));
+        groups((padded + group - 1) / group), digits(digits),
+        blocks((rows * digits + blockLines - 1) / blockLines),
+        xq(rows * digits * padded + 1, 99),
+        scales(rows * digits * groups + 1, -1),
+        sums(rows * digits * groups + 1, -1) {}
+
+  void pack(KernelJIT &jit, const std::string &name, int64_t workers) {
+    auto *kernel = jit.get<PackRows>(name);
     for (int64_t w = 0; w < workers; ++w)
       kernel(w, workers, NJU_ARG2(x.data(), rows, depth),
-             NJU_ARG2(xq.data(), rows, padded),
-             NJU_ARG2(scales.data(), rows, groups),
-             NJU_ARG2(sums.data(), rows, groups));
+             NJU_ARG2(xq.data(), rows, digits * padded),
+             NJU_ARG2(scales.data(), rows, digits * groups),
+             NJU_ARG2(sums.data(), rows, digits * groups));
     EXPECT_EQ(xq.back(), 99);
     EXPECT_EQ(scales.back(), -1);
     EXPECT_EQ(sums.back(), -1);
   }
 
+  int8_t code(int64_t row, int64_t column, int64_t digit) const {
+    return xq[blockOf(row) * padded + column / 4 * 4 * lines(row) +
+              line(row, digit) * 4 + column % 4];
+  }
+  int64_t perGroup(int64_t row, int64_t group, int64_t digit = 0) const {
+    return blockOf(row) * groups + group * lines(row) + line(row, digit);
+  }
+  /// x as the digits have it.
+  double value(int64_t row, int64_t column, int64_t group) const {
+    double sum = 0;
+    for (int64_t d = 0; d < digits; ++d)
+      sum += double(code(row, column, d)) *
+             scales[perGroup(row, column / group, d)];
+    return sum;
+  }
+
   std::vector<float> x;
-  int64_t rows, depth, padded, groups;
+  int64_t rows, depth, padded, groups, digits, blocks;
   std::vector<int8_t> xq;
   std::vector<float> scales;
   std::vector<int32_t> sums;
+
+private:
+  int64_t block(int64_t row) const {
+    int64_t b = 0;
+    while (rows * (b + 1) / blocks <= row)
+      ++b;
+    return b;
+  }
+  /// The first line of the row's block, its number of lines, and the place of
+  /// one of the row's among them.
+  int64_t blockOf(int64_t row) const {
+    return rows * block(row) / blocks * digits;
+  }
+  int64_t lines(int64_t row) const {
+    return rows * (block(row) + 1) / blocks * digits - blockOf(row);
+  }
+  int64_t line(int64_t row, int64_t digit) const {
+    return row * digits + digit - blockOf(row);
+  }
 };
 
 /// s = p0 + e0; 2 s + e1
@@ -173,19 +213,30 @@ protected:
     Kernels(llvm::StringRef target, const LCQLinearOptions &options,
             const char *epilogue = nullptr)
         : options(options),
-          jit(target,
-              {[&](KernelLibrary &l) { return l.packLCQRows(options.group); },
-               [&](KernelLibrary &l) {
-                 auto function = emitLinear(l, options, epilogue);
-                 name = function.getName().str();
-                 return function;
-               },
-               [&](KernelLibrary &l) { return l.lcqRows(options); }}) {}
+          blockLines(
+              llvm::cantFail(CPUTarget::get(target)).getVectorRegisters() == 32
+                  ? 12
+                  : 4),
+          jit(target, {[&](KernelLibrary &l) {
+                         auto function =
+                             l.packLCQRows(options.group, options.activations);
+                         packName = function.getName().str();
+                         return function;
+                       },
+                       [&](KernelLibrary &l) {
+                         auto function = emitLinear(l, options, epilogue);
+                         name = function.getName().str();
+                         return function;
+                       },
+                       [&](KernelLibrary &l) { return l.lcqRows(options); }}) {}
 
     PackedRows pack(const std::vector<float> &x, int64_t depth,
                     int64_t workers = 1) {
-      return PackedRows(jit, options.group, options.getLineColumns(), x, depth,
-                        workers);
+      int64_t digits = options.activations == ActivationType::Int16 ? 2 : 1;
+      PackedRows packed(x, depth, options.group, options.getLineColumns(),
+                        digits, blockLines);
+      packed.pack(jit, packName, workers);
+      return packed;
     }
 
     /// Calls the product on threads with the arguments behind those of x.
@@ -196,9 +247,10 @@ protected:
       for (int64_t w = 0; w < workers; ++w)
         threads.emplace_back([&, w] {
           kernel(w, workers, NJU_ARG2(x.x.data(), x.rows, x.depth),
-                 NJU_ARG2(x.xq.data(), x.rows, x.padded),
-                 NJU_ARG2(x.scales.data(), x.rows, x.groups),
-                 NJU_ARG2(x.sums.data(), x.rows, x.groups), arguments...);
+                 NJU_ARG2(x.xq.data(), x.rows, x.digits * x.padded),
+                 NJU_ARG2(x.scales.data(), x.rows, x.digits * x.groups),
+                 NJU_ARG2(x.sums.data(), x.rows, x.digits * x.groups),
+                 arguments...);
         });
       for (std::thread &thread : threads)
         thread.join();
@@ -218,7 +270,8 @@ protected:
     }
 
     LCQLinearOptions options;
-    std::string name;
+    int64_t blockLines;
+    std::string packName, name;
     KernelJIT jit;
   };
 };
@@ -232,9 +285,8 @@ void expectProduct(const Weights &weights, const PackedRows &x,
     for (int64_t n = 0; n < matrix.rows; ++n) {
       double sum = 0, size = 0;
       for (int64_t j = 0; j < matrix.columns; ++j) {
-        double factor = double(x.xq[row * x.padded + j]) *
-                        x.scales[row * x.groups + j / matrix.group];
-        double product = factor * values[n * matrix.columns + j];
+        double product =
+            x.value(row, j, matrix.group) * values[n * matrix.columns + j];
         sum += product;
         size += std::abs(product);
       }
@@ -246,13 +298,18 @@ void expectProduct(const Weights &weights, const PackedRows &x,
 TEST_P(LCQMatMulTest, IsTheProductWithTheRoundedRows) {
   for (const lcq::LCQOptions &format : formats()) {
     Kernels kernels(GetParam(), format);
-    // Sizes with and without whole tiles, groups and lines.
+    // Sizes with and without whole tiles, groups and lines; few and many rows.
     for (auto [rows, columns, depth] :
          std::vector<std::array<int64_t, 3>>{{1, 64, 1152},
                                              {1, 129, 7 * 64},
                                              {2, 37, 3 * 64 + 36},
+                                             {3, 20, 1152},
+                                             {8, 33, 3 * 64 + 36},
+                                             {17, 37, 3 * 64 + 36},
+                                             {40, 16, 1152},
                                              {1, 1, 16}}) {
-      SCOPED_TRACE(format.str() + ", depth " + std::to_string(depth));
+      SCOPED_TRACE(format.str() + ", rows " + std::to_string(rows) +
+                   ", depth " + std::to_string(depth));
       // Where there is one group only, it may be shorter than the format's.
       Weights weights(columns, depth, format);
       PackedRows x = kernels.pack(randomRows(rows * depth, depth), depth);
@@ -262,22 +319,24 @@ TEST_P(LCQMatMulTest, IsTheProductWithTheRoundedRows) {
 }
 
 TEST_P(LCQMatMulTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
-  lcq::LCQOptions format{3, 64, 2, 8, true};
-  Kernels kernels(GetParam(), format);
-  int64_t columns = 300, depth = 172;
-  Weights weights(columns, depth, format);
-  std::vector<float> x = randomRows(17 * depth, 4);
-  PackedRows packed = kernels.pack(x, depth);
-  std::vector<float> all = kernels.run(weights, packed, 1);
-  for (int64_t rows : {1, 2, 7, 16})
-    for (int64_t workers : {1, 2, 3, 16}) {
-      std::vector<float> last(x.end() - rows * depth, x.end());
-      PackedRows some = kernels.pack(last, depth, workers);
-      std::vector<float> y = kernels.run(weights, some, workers);
-      EXPECT_EQ(0, std::memcmp(y.data(), all.data() + all.size() - y.size(),
-                               y.size() * sizeof(float)))
-          << rows << " rows, " << workers << " workers";
-    }
+  for (lcq::LCQOptions format : {lcq::LCQOptions{3, 64, 2, 8, true},
+                                 lcq::LCQOptions{4, 32, 1, 16, false}}) {
+    Kernels kernels(GetParam(), format);
+    int64_t columns = 300, depth = 172, count = 700;
+    Weights weights(columns, depth, format);
+    std::vector<float> x = randomRows(count * depth, 4);
+    PackedRows packed = kernels.pack(x, depth);
+    std::vector<float> all = kernels.run(weights, packed, 1);
+    for (int64_t rows = 1; rows <= 41; ++rows)
+      for (int64_t workers : {1, 3}) {
+        std::vector<float> last(x.end() - rows * depth, x.end());
+        PackedRows some = kernels.pack(last, depth, workers);
+        std::vector<float> y = kernels.run(weights, some, workers);
+        EXPECT_EQ(0, std::memcmp(y.data(), all.data() + all.size() - y.size(),
+                                 y.size() * sizeof(float)))
+            << rows << " rows, " << workers << " workers";
+      }
+  }
 }
 
 TEST_P(LCQMatMulTest, LargestDotProductsAreExact) {
@@ -306,26 +365,89 @@ TEST_P(LCQMatMulTest, NoRowsWriteNothing) {
 TEST_P(LCQMatMulTest, RowsAreRoundedToTheNearest) {
   Kernels kernels(GetParam(), lcq::LCQOptions{4, 32, 1, 8, false});
   int64_t depth = 75, group = 32;
-  std::vector<float> x = randomRows(3 * depth, 9);
+  std::vector<float> x = randomRows(17 * depth, 9);
   PackedRows packed = kernels.pack(x, depth, 2);
   ASSERT_EQ(packed.padded, 80);
   ASSERT_EQ(packed.groups, 3);
-  for (int64_t row = 0; row < 3; ++row)
+  for (int64_t row = 0; row < 17; ++row)
     for (int64_t g = 0; g < packed.groups; ++g) {
       int64_t end = std::min((g + 1) * group, packed.padded);
       auto at = [&](int64_t j) { return j < depth ? x[row * depth + j] : 0; };
       float magnitude = 0;
       for (int64_t j = g * group; j < end; ++j)
         magnitude = std::max(magnitude, std::abs(at(j)));
-      EXPECT_EQ(packed.scales[row * packed.groups + g], magnitude / 127);
+      EXPECT_EQ(packed.scales[packed.perGroup(row, g)], magnitude / 127);
       int32_t sum = 0;
       for (int64_t j = g * group; j < end; ++j) {
-        int8_t q = packed.xq[row * packed.padded + j];
+        int8_t q = packed.code(row, j, 0);
         EXPECT_EQ(q, std::nearbyint(at(j) * (127 / magnitude)));
         sum += q;
       }
-      EXPECT_EQ(packed.sums[row * packed.groups + g], -128 * sum);
+      EXPECT_EQ(packed.sums[packed.perGroup(row, g)], -128 * sum);
     }
+}
+
+TEST_P(LCQMatMulTest, TwoDigitsAreNearlyExact) {
+  for (lcq::LCQOptions format : {lcq::LCQOptions{4, 32, 1, 8, false},
+                                 lcq::LCQOptions{3, 64, 2, 16, true},
+                                 lcq::LCQOptions{2, 32, 3, 8, false}}) {
+    LCQLinearOptions options = kernelOptions(format);
+    options.activations = ActivationType::Int16;
+    Kernels kernels(GetParam(), options);
+    int64_t columns = 37, depth = 3 * 64 + 36, group = format.group;
+    Weights weights(columns, depth, format);
+    std::vector<float> all = randomRows(40 * depth, 3), last;
+    all[0] = 100, all[1] = -100, all[2] = 99.9999f;
+    for (int64_t rows : {40, 17, 6, 3, 2, 1, 0}) {
+      SCOPED_TRACE(format.str() + ", rows " + std::to_string(rows));
+      std::vector<float> x(all.begin(), all.begin() + rows * depth);
+      PackedRows packed = kernels.pack(x, depth, 2);
+      for (int64_t i = 0; i < rows * depth; ++i) {
+        int64_t row = i / depth, j = i % depth;
+        // Half a step of 127 * 256 to the largest magnitude.
+        float magnitude = 0;
+        for (int64_t c = j / group * group;
+             c < std::min(depth, j / group * group + group); ++c)
+          magnitude = std::max(magnitude, std::abs(x[row * depth + c]));
+        ASSERT_NEAR(packed.value(row, j, group), x[i], magnitude * 0x1.1p-16);
+      }
+      std::vector<float> y = kernels.run(weights, packed, 2);
+      expectProduct(weights, packed, y);
+      // A row's result is the same among fewer rows.
+      if (rows > 0 && !last.empty())
+        EXPECT_EQ(0, std::memcmp(y.data(), last.data(), y.size() * 4));
+      last = y;
+    }
+  }
+}
+
+TEST_P(LCQMatMulTest, RowsInF32AreExact) {
+  for (const lcq::LCQOptions &format : formats()) {
+    LCQLinearOptions options = kernelOptions(format);
+    options.activations = ActivationType::F32;
+    Kernels kernels(GetParam(), options);
+    for (int64_t depth : {3 * 64 + 37, 1152, 5}) {
+      int64_t columns = 37;
+      Weights weights(columns, depth, format);
+      std::vector<float> values = weights.matrix.dequantize();
+      std::vector<float> all = randomRows(40 * depth, 3), last;
+      for (int64_t rows : {40, 17, 6, 3, 2, 1, 0}) {
+        SCOPED_TRACE(format.str() + ", depth " + std::to_string(depth) +
+                     ", rows " + std::to_string(rows));
+        // The digits are not used: only their sizes fit.
+        PackedRows x =
+            kernels.pack({all.begin(), all.begin() + rows * depth}, depth);
+        std::vector<float> y = kernels.run(weights, x, 2);
+        for (size_t i = 0; i < y.size(); ++i) {
+          float sum = 0;
+          for (int64_t j = 0; j < depth; ++j)
+            sum = std::fma(all[i / columns * depth + j],
+                           values[i % columns * depth + j], sum);
+          ASSERT_EQ(y[i], sum) << "element " << i;
+        }
+      }
+    }
+  }
 }
 
 TEST_P(LCQMatMulTest, RowsThatAreNotFiniteAreSeen) {
@@ -340,6 +462,13 @@ TEST_P(LCQMatMulTest, RowsThatAreNotFiniteAreSeen) {
     EXPECT_TRUE(std::isnan(packed.scales[1]));
     for (float result : kernels.run(weights, packed, 1))
       EXPECT_TRUE(std::isnan(result));
+    // Nobody else's result is touched.
+    x = randomRows(20 * 96, 2);
+    x[7 * 96 + 3] = value;
+    packed = kernels.pack(x, 96);
+    std::vector<float> y = kernels.run(weights, packed, 1);
+    for (int64_t i = 0; i < 20 * 20; ++i)
+      EXPECT_EQ(std::isnan(y[i]), i / 20 == 7) << i;
   }
 }
 
@@ -409,11 +538,16 @@ TEST_P(LCQMatMulTest, GatesAProductWithAnother) {
 }
 
 TEST_P(LCQMatMulTest, RowsOfATableAreDequantized) {
-  for (const lcq::LCQOptions &format : formats())
+  for (const lcq::LCQOptions &format : formats()) {
+    std::string name;
+    KernelJIT jit(GetParam(), {[&](KernelLibrary &l) {
+                    auto function = l.lcqRows(kernelOptions(format));
+                    name = function.getName().str();
+                    return function;
+                  }});
     for (auto [count, depth] :
          std::vector<std::array<int64_t, 2>>{{37, 172}, {16, 64}, {1, 7}}) {
       SCOPED_TRACE(format.str() + ", depth " + std::to_string(depth));
-      Kernels kernels(GetParam(), format);
       Weights table(count, depth, format);
       std::vector<float> values = table.matrix.dequantize();
       std::vector<int64_t> rows = {0,      count - 1, count / 2,  -1,
@@ -422,11 +556,7 @@ TEST_P(LCQMatMulTest, RowsOfATableAreDequantized) {
                                     0, 0,         count - 1, 0};
       for (int64_t workers : {1, 3}) {
         std::vector<float> y(rows.size() * depth + 1, 12345);
-        auto *kernel = kernels.jit.get<LCQRows>(
-            llvm::formatv("nju_lcq_rows_{0}x{1}x{2}x{3}{4}", format.bits,
-                          format.group, format.rank, format.scaleBits,
-                          format.offset ? "_offset" : "")
-                .str());
+        auto *kernel = jit.get<LCQRows>(name);
         for (int64_t w = 0; w < workers; ++w)
           kernel(w, workers, count, NJU_ARG1(rows.data(), int64_t(rows.size())),
                  NJU_MATRIX_ARG(table.packed),
@@ -439,6 +569,7 @@ TEST_P(LCQMatMulTest, RowsOfATableAreDequantized) {
         EXPECT_EQ(y.back(), 12345);
       }
     }
+  }
 }
 
 /// The host's targets, and AVX-512 without VNNI.

@@ -84,9 +84,10 @@ enum class ActivationType {
 /// What distinguishes one product with weights quantized by LCQ from another:
 /// the format of the weights ("nju/Quantization/Packing.h"), and the rest.
 struct LCQLinearOptions {
-  int64_t bits = 4;   ///< Of a code: 2, 3 or 4.
-  int64_t group = 32; ///< Columns of a group: a multiple of getLineColumns().
-  int64_t rank = 1;   ///< Rows of the basis: 1 to 3.
+  int64_t bits = 4; ///< Of a code: 2, 3 or 4.
+  /// Columns of a group: a multiple of getLineColumns(), and at most 8192.
+  int64_t group = 32;
+  int64_t rank = 1;      ///< Rows of the basis: 1 to 3.
   int64_t scaleBits = 8; ///< Of a scale or offset: 8 (int8) or 16 (f16).
   bool offset = false;   ///< Whether groups have an offset.
   ActivationType activations = ActivationType::Int8;
@@ -145,12 +146,17 @@ public:
 
   /// (worker, workers, x: memref<?x?xf32>, xq: memref<?x?xi8>,
   ///  scales: memref<?x?xf32>, sums: memref<?x?xi32>): rounds x [T, K] to
-  /// int8. xq is [T, Kp], where Kp is K filled up to whole lines of weights and
-  /// gets zeros behind K; scales and sums are [T, Kp / group, rounded up]. The
-  /// largest magnitude of a group becomes 127; x is about scales * xq, and sums
-  /// are those of xq, times -128. A group with a NaN or an infinity has a scale
-  /// of NaN; one whose numbers are all below 1e-30 becomes 0.
-  mlir::func::FuncOp packLCQRows(int64_t group);
+  /// int8, or to int16, as `lcqLinear` reads it. With D digits (1 or 2) of a
+  /// number, xq is [T, D * Kp], where Kp is K filled up to whole lines of
+  /// weights and gets zeros behind K; scales and sums are [T, D * groups of
+  /// Kp]. The order of their elements is that of `LCQRowsLayout`; with one row,
+  /// and one digit, it is the natural one. The largest magnitude of a group
+  /// becomes 127, or 127 * 256 = 256 * digit 0 + digit 1; x is about the sum of
+  /// scales * digits, and sums are those of the digits of a group, times -128.
+  /// A group with a NaN or an infinity has scales of NaN; one whose numbers are
+  /// all below 1e-30 becomes 0.
+  mlir::func::FuncOp
+  packLCQRows(int64_t group, ActivationType activations = ActivationType::Int8);
 
   /// (worker, workers, x: memref<?x?xf32>, xq: memref<?x?xi8>,
   ///  scales: memref<?x?xf32>, sums: memref<?x?xi32>,
@@ -161,11 +167,15 @@ public:
   /// y = epilogue(x w, ..., others...) as `linear` does, with xq, scales and
   /// sums from `packLCQRows`, and codes, basis and factors those of an
   /// `lcq::PackedMatrix` [N, K]. Of x [T, K], the sizes are read. The dot
-  /// product of a group is an exact integer for each rank; these times the
-  /// scales of the weights are added up (fused multiply-adds in ascending
-  /// order; then the offset times the sum of x), and groups in ascending order
-  /// in fused multiply-adds with the scales of x. `next` is as that of
-  /// `linear`. Only where `supportsLCQ`.
+  /// product of a group is an exact integer for each rank and digit; those of a
+  /// digit, times the scales of the weights, are added up (fused multiply-adds
+  /// in ascending order; then the offset times the sum of the digits), and that
+  /// to the result in a fused multiply-add with the scale of the digit: groups
+  /// in ascending order, the high digit first. With activations of f32 xq,
+  /// scales and sums are not read but x itself, and an element of a product is
+  /// a chain of fused multiply-adds in ascending k from 0 of x and the
+  /// dequantized weights. `next` is as that of `linear`.
+  /// Only where `supportsLCQ`.
   mlir::func::FuncOp lcqLinear(const LCQLinearOptions &options);
 
   /// (worker, workers, rows_in_table: index, rows: memref<?xi64>,
