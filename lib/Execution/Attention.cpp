@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ExecuteImpl.h"
+#include "nju/Support/Exponential.h"
 #include "nju/Support/MatrixProduct.h"
 #include <cmath>
 
@@ -133,41 +134,6 @@ void HeadAttention::setKeys(Rows<const float> key, Rows<const float> value) {
                   &valuePanels[d * keys + j * kProductColumns]);
 }
 
-/// The largest of some scores.
-static float findLargest(const float *scores, int64_t count) {
-  // Side by side, in vectors.
-  constexpr int64_t kLanes = 16;
-  float lanes[kLanes];
-  std::fill(lanes, lanes + kLanes, -std::numeric_limits<float>::infinity());
-  int64_t j = 0;
-  for (; j + kLanes <= count; j += kLanes)
-    for (int64_t l = 0; l < kLanes; ++l)
-      lanes[l] = lanes[l] < scores[j + l] ? scores[j + l] : lanes[l];
-  for (; j < count; ++j)
-    lanes[0] = std::max(lanes[0], scores[j]);
-  return *std::max_element(lanes, lanes + kLanes);
-}
-
-/// Replaces scores by e^(score - largest), and returns the sum.
-static float raise(float *scores, int64_t count, float largest) {
-  constexpr int64_t kLanes = 16;
-  float lanes[kLanes] = {};
-  int64_t j = 0;
-  for (; j + kLanes <= count; j += kLanes)
-    for (int64_t l = 0; l < kLanes; ++l) {
-      scores[j + l] = exponential(scores[j + l] - largest);
-      lanes[l] += scores[j + l];
-    }
-  for (; j < count; ++j) {
-    scores[j] = exponential(scores[j] - largest);
-    lanes[0] += scores[j];
-  }
-  double sum = 0;
-  for (float lane : lanes)
-    sum += lane;
-  return static_cast<float>(sum);
-}
-
 /// Turns the scores of the keys [first, last) into weights and returns their
 /// sum; 0 if no key is seen.
 float HeadAttention::weigh(int64_t query, float *scores, int64_t first,
@@ -179,7 +145,7 @@ float HeadAttention::weigh(int64_t query, float *scores, int64_t first,
   if (rule.slope != 0)
     for (int64_t j = first; j < last; ++j)
       scores[j] += rule.slope * float(j - query - rule.offset);
-  float largest = findLargest(scores + first, last - first);
+  float largest = getLargest(scores + first, last - first);
   if (largest == -std::numeric_limits<float>::infinity()) {
     // What is not a number is not larger, but must not become zero.
     bool isNumber = std::all_of(scores + first, scores + last,
@@ -187,7 +153,7 @@ float HeadAttention::weigh(int64_t query, float *scores, int64_t first,
     std::fill(scores + first, scores + last, 0.f);
     return isNumber ? 0 : std::numeric_limits<float>::quiet_NaN();
   }
-  return raise(scores + first, last - first, largest);
+  return exponentiate(scores + first, last - first, largest);
 }
 
 void HeadAttention::runBlock(int64_t begin, int64_t end,

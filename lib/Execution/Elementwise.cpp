@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ExecuteImpl.h"
+#include "nju/Support/Exponential.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
 

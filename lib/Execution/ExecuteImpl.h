@@ -14,7 +14,6 @@
 #include "llvm/Support/Error.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/Parallel.h"
-#include <cstring>
 
 namespace nju::detail {
 
@@ -64,30 +63,6 @@ void forEachPiece(int64_t count, int64_t piece, Function function) {
 /// Rows of so many elements are worth a piece of work.
 inline int64_t getRowsPerPiece(int64_t width) {
   return std::max<int64_t>(1, (int64_t(1) << 15) / std::max<int64_t>(1, width));
-}
-
-/// e^x within two units of the last place, without branches, so that loops over
-/// it become vector code. Where the result is no normal number, it is about
-/// 1e-38 or 2e38 instead.
-inline float exponential(float x) {
-  x = x < -87.f ? -87.f : x;
-  x = x > 88.f ? 88.f : x;
-  // x = n ln 2 + r; adding 1.5 * 2^23 rounds to an integer. The coefficients
-  // are those of Cephes, expf.c.
-  constexpr float kRounder = 12582912.f;
-  float n = (x * 1.44269504088896341f + kRounder) - kRounder;
-  float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  float fraction = p * r * r + r + 1.f;
-  int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof(power));
-  return fraction * power;
 }
 
 } // namespace nju::detail

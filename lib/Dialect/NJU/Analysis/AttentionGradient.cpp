@@ -8,8 +8,8 @@
 
 #include "AttentionGradient.h"
 
+#include "nju/Support/Exponential.h"
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 using namespace nju::detail;
@@ -78,19 +78,13 @@ void AttentionGradient::add(const Query &q) {
   if (q.target)
     std::fill(q.target, q.target + depth, 0.f);
   project(q.query, keyColumns, depth, keys, begin, end, p);
-  float largest = -std::numeric_limits<float>::infinity();
-  for (int64_t j = begin; j < end; ++j) {
+  for (int64_t j = begin; j < end; ++j)
     p[j] = p[j] * scale + (q.bias ? q.bias[j * q.biasStride] : 0.f);
-    largest = std::max(largest, p[j]);
-  }
+  float largest = getLargest(p + begin, count);
   // A query that sees no key gives zeros, whatever the keys.
   if (largest == -std::numeric_limits<float>::infinity())
     return;
-  float sum = 0;
-  for (int64_t j = begin; j < end; ++j) {
-    p[j] = std::exp(p[j] - largest);
-    sum += p[j];
-  }
+  float sum = exponentiate(p + begin, count, largest);
   for (int64_t j = begin; j < end; ++j)
     p[j] /= sum;
   spread(q.gradient, p, valueDepth, keys, begin, end, valueSums);
