@@ -133,7 +133,7 @@ private:
   const QuantizedParams &matrices;
 };
 
-/// Quantizes each weight for the inputs that it really gets.
+/// Quantizes each weight for the inputs that it gets in full precision.
 class Quantizer : public CalibrationConsumer {
 public:
   Quantizer(const Arguments &arguments, int64_t vocabulary,
@@ -157,7 +157,6 @@ public:
                                   arguments.getFormat(own.getDepth()));
       if (!matrix)
         return matrix.takeError();
-      weight.matrix = dequantize(*matrix, weight.param.getContext());
       matrices[weight.param.getSymName().str()] = std::move(*matrix);
     }
     return llvm::Error::success();

@@ -49,7 +49,7 @@ static double getRowDivergence(const float *targets, const float *values,
          valueSum = makeProbabilities(values, columns, q), loss = 0;
   for (int64_t i = 0; i < columns; ++i) {
     // A logit of minus infinity has no part in it.
-    if (p[i] > 0)
+    if (!std::isinf(targets[i]))
       loss += p[i] * (targets[i] - targetSum - (values[i] - valueSum));
     if (gradient)
       gradient[i] = float(factor * (double(q[i]) - p[i]));
