@@ -20,6 +20,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SEPARATOR = "<|endoftext|>"
+CALIBRATION_BLOCKS = 160
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +85,13 @@ class LanguageModel(JudgedModel):
         return result
 
     def feeds(self):
-        return [{"input_ids": np.array([b])} for b in self.blocks(self.calibration_text)]
+        blocks = self.blocks(self.calibration_text)[:CALIBRATION_BLOCKS]
+        return [{"input_ids": np.array([b])} for b in blocks]
 
     def calibration_options(self) -> list[str]:
-        return [f"--calibration={self.calibration_text}"]
+        """As many tokens as `feeds` has, of the same text."""
+        tokens = sum(feed["input_ids"].size for feed in self.feeds())
+        return [f"--calibration={self.calibration_text}", f"--calibration-tokens={tokens}"]
 
     def quality(self, stem: pathlib.Path) -> float:
         printed = self.places.run("nju-run", "ppl", f"{stem}.so", self.eval_text, "--context",
@@ -195,6 +199,7 @@ class MiniLM(JudgedModel):
     pattern = r"^encoder\.layer\.\d+\."
     plan_pattern = "encoder.layer.*"
     calibration_sentences, eval_sentences = 260, 200
+    calibration_length = 40  # tokens of a row
     input_names = ("input_ids", "attention_mask", "token_type_ids")
 
     def prepare(self) -> None:
@@ -209,7 +214,7 @@ class MiniLM(JudgedModel):
                           dynamic_axes=axes)
         name_weights(self.onnx, dict(model.named_parameters()))
 
-    def _sentences(self, file: str, count: int) -> list[str]:
+    def _sentences(self, file: str, count: int | None = None) -> list[str]:
         text = (self.places.data / "text" / file).read_text()
         sentences = [s.strip() for s in re.split(r"(?<=\.)\s", text)]
         return [s for s in sentences if 60 < len(s) < 300 and "=" not in s][:count]
@@ -235,10 +240,14 @@ class MiniLM(JudgedModel):
         return [self._feed([s]) for s in sentences]
 
     def calibration_options(self) -> list[str]:
-        """The same sentences, one after the other: sequences are cut from them."""
-        tokens = np.concatenate([feed["input_ids"][0] for feed in self.feeds()])
-        np.save(self.folder / "calibration.npy", tokens)
-        return [f"--calibration={self.folder / 'calibration.npy'}"]
+        """As many tokens as `feeds` has, of the same text, in rows of one length."""
+        length, tokens = self.calibration_length, sum(f["input_ids"].size for f in self.feeds())
+        sentences = [self._tokenizer.encode(s).ids for s in self._sentences("wikitext2-valid.txt")]
+        rows = [s[:length - 1] + s[-1:] for s in sentences if len(s) >= length]
+        rows = rows[:tokens // length]
+        np.save(self.folder / "calibration.npy", np.array(rows))
+        return [f"--calibration={self.folder / 'calibration.npy'}",
+                f"--calibration-tokens={len(rows) * length}"]
 
     def embeddings(self, stem: pathlib.Path) -> np.ndarray:
         feed = self._feed(self._sentences("wikitext2-test.txt", self.eval_sentences))
