@@ -199,7 +199,7 @@ int64_t LCQEmitter::getPartsAtOnce(int64_t rows) const {
   int64_t lines = rows * digits;
   int64_t tables = options.rank * (options.bits == 4 ? 1 : 2);
   int64_t factors = lines * (w().bytes.hasUnsignedDot() ? 1 : 2);
-  int64_t codes = options.bits == 3 ? 4 : 2;
+  int64_t codes = (options.bits == 4 ? 2 : 4) + (options.rank > 1);
   int64_t left = target.getVectorRegisters() - 4 - tables - factors;
   return std::max<int64_t>(left, 0) / (lines * options.rank + rows + codes);
 }

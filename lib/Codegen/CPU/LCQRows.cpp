@@ -66,6 +66,7 @@ public:
   void emit();
 
 private:
+  void emitGroup(Value row, RowBlock block, Value number);
   /// Sums of the digits of a group.
   Values packGroup(Value row, RowBlock block, Value begin, Value end,
                    Value inverse);
@@ -142,34 +143,44 @@ Values PackRowsEmitter::packGroup(Value row, RowBlock block, Value begin,
   return found;
 }
 
-/// Items that are dealt out are groups of rows.
-void PackRowsEmitter::emit() {
+/// Packs a group of a row.
+void PackRowsEmitter::emitGroup(Value row, RowBlock block, Value number) {
   LCQRowsLayout layout(k, activations, padded, groups);
-  Value rows = k.dim(x, 0), blocks = k.ceilDiv(rows, blockRows);
   float largest = digits == 1 ? 127.0f : 127.0f * 256;
   Value minus128 =
       arith::ConstantOp::create(k.b, k.loc, k.b.getI32IntegerAttr(-128));
-  auto share = k.share(k.mul(rows, groups), arguments[0], arguments[1]);
-  k.loop(share.first, share.second, [&](Value item) {
-    Value row = k.div(item, groups), number = k.rem(item, groups);
-    Value begin = k.mul(number, group);
-    Value end = k.min(k.add(begin, group), padded);
-    auto [magnitude, notFinite] = findMagnitude(k, x, row, begin, end);
-    Value isTiny = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT,
-                                         magnitude, k.f32(kLeastMagnitude));
-    Value inverse =
-        k.select(isTiny, k.f32(0.0f), k.divf(k.f32(largest), magnitude));
-    Value scale = k.addf(k.divf(magnitude, k.f32(largest)), notFinite);
-    RowBlock block = rowBlockOf(k, rows, blocks, row);
-    Values found = packGroup(row, block, begin, end, inverse);
-    for (int64_t d = 0; d < digits; ++d) {
-      Value line = k.add(k.mul(k.sub(row, block.begin), digits), d);
-      Value at = layout.getGroup(block, number, line);
-      bool isHigh = digits == 2 && d == 0;
-      k.store(isHigh ? k.mulf(scale, k.f32(256.0f)) : scale, scales, {at});
-      k.store(k.mul(found[d], minus128), sums, {at});
-    }
-  });
+  Value begin = k.mul(number, group);
+  Value end = k.min(k.add(begin, group), padded);
+  auto [magnitude, notFinite] = findMagnitude(k, x, row, begin, end);
+  Value isTiny = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT,
+                                       magnitude, k.f32(kLeastMagnitude));
+  Value inverse =
+      k.select(isTiny, k.f32(0.0f), k.divf(k.f32(largest), magnitude));
+  Value scale = k.addf(k.divf(magnitude, k.f32(largest)), notFinite);
+  Values found = packGroup(row, block, begin, end, inverse);
+  for (int64_t d = 0; d < digits; ++d) {
+    Value line = k.add(k.mul(k.sub(row, block.begin), digits), d);
+    Value at = layout.getGroup(block, number, line);
+    bool isHigh = digits == 2 && d == 0;
+    k.store(isHigh ? k.mulf(scale, k.f32(256.0f)) : scale, scales, {at});
+    k.store(k.mul(found[d], minus128), sums, {at});
+  }
+}
+
+/// Items that are dealt out are groups of rows.
+void PackRowsEmitter::emit() {
+  Value rows = k.dim(x, 0), blocks = k.ceilDiv(rows, blockRows);
+  std::pair<Value, Value> share =
+      k.share(k.mul(rows, groups), arguments[0], arguments[1]);
+  Value perRow = k.max(groups, k.index(1));
+  k.loop(k.div(share.first, perRow), k.ceilDiv(share.second, perRow),
+         [&](Value row) {
+           RowBlock block = rowBlockOf(k, rows, blocks, row);
+           Value begin = k.mul(row, groups), end = k.add(begin, groups);
+           k.loop(k.sub(k.max(share.first, begin), begin),
+                  k.sub(k.min(share.second, end), begin),
+                  [&](Value number) { emitGroup(row, block, number); });
+         });
 }
 
 func::FuncOp KernelLibrary::packLCQRows(int64_t group,

@@ -27,6 +27,11 @@
 // REDEFINE: %{attr} = -mattr=+avxvnni
 // RUN: %{compile} | FileCheck %s --check-prefix=AVXVNNI
 
+// REDEFINE: %{kernel} = lcq_linear:2x64x2x8
+// REDEFINE: %{target} = znver4
+// REDEFINE: %{cpu} = znver4
+// REDEFINE: %{attr} = -mattr=+avx512vnni
+// RUN: %{compile} | python3 %S/Inputs/dot-loops.py | FileCheck %s --check-prefix=RANKS
 // RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8 target=znver4" | FileCheck %s --check-prefix=ZEN
 // RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8 target=cascadelake" | FileCheck %s --check-prefix=INTEL
 // RUN: nju-opt %s --nju-emit-kernels="kernels=pack_lcq_rows:32 target=x86-64-v3" | FileCheck %s --check-prefix=PACK
@@ -45,6 +50,9 @@
 // LOOPS-DAG: loop dots=16 embedded=0 look-ups=16 converted=4 stack=0
 // LOOPS-DAG: loop dots=96 embedded=96 look-ups=0 converted=12 stack=0
 // LOOPS-DAG: loop dots=64 embedded=64 look-ups=8 converted=9 stack=0
+
+// With two ranks, two tiles have room for their sums; four would not.
+// RANKS: loop dots=64 embedded=0 look-ups=64 converted=8 stack=0
 
 // The bits of the last two units are put together by one instruction.
 // THREE-LABEL: nju_lcq_linear
