@@ -48,11 +48,12 @@ void nju::buildBufferizationPipeline(OpPassManager &pm) {
   addCleanup(pm);
 }
 
-void nju::buildKernelPipeline(OpPassManager &pm, StringRef target,
-                              StringRef compute) {
+void nju::buildKernelPipeline(OpPassManager &pm,
+                              const LoweringOptions &options) {
   ExpandLibraryOpsOptions expand;
-  expand.target = target.str();
-  expand.compute = compute.str();
+  expand.target = options.target;
+  expand.compute = options.compute;
+  expand.activations = options.activations;
   pm.addPass(createExpandLibraryOps(expand));
   pm.addPass(memref::createResolveShapedTypeResultDimsPass());
   pm.addPass(createLowerAffinePass());
@@ -64,7 +65,7 @@ void nju::buildKernelPipeline(OpPassManager &pm, StringRef target,
   pm.addPass(createPlanMemory());
   pm.addPass(createVerifyNoAlloc());
   pm.addPass(createLowerLaunches());
-  if (emulatesBF16(target))
+  if (emulatesBF16(options.target))
     pm.addPass(createEmulateBF16());
   addCleanup(pm);
 }
@@ -75,7 +76,7 @@ void nju::buildLoweringPipeline(OpPassManager &pm,
   if (options.stopAfterLinalg)
     return;
   buildBufferizationPipeline(pm);
-  buildKernelPipeline(pm, options.target, options.compute);
+  buildKernelPipeline(pm, options);
 }
 
 namespace {
@@ -86,6 +87,9 @@ struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
   Option<std::string> compute{*this, "compute",
                               llvm::cl::desc("As --compute of nju-compile"),
                               llvm::cl::init("f32")};
+  Option<std::string> activations{
+      *this, "activations", llvm::cl::desc("As --activations of nju-compile"),
+      llvm::cl::init("int8")};
   Option<bool> stopAfterLinalg{*this, "stop-after-linalg",
                                llvm::cl::desc("Stop with linalg on tensors"),
                                llvm::cl::init(false)};
@@ -96,7 +100,8 @@ void nju::registerLoweringPipeline() {
   PassPipelineRegistration<PipelineOptions>(
       "nju-lower-to-loops", "Lower nju ops to kernels of loops over vectors",
       [](OpPassManager &pm, const PipelineOptions &options) {
-        buildLoweringPipeline(
-            pm, {options.target, options.compute, options.stopAfterLinalg});
+        buildLoweringPipeline(pm,
+                              {options.target, options.compute,
+                               options.activations, options.stopAfterLinalg});
       });
 }

@@ -8,6 +8,7 @@
 
 #include "nju/Driver/Compile.h"
 
+#include "Quantizer.h"
 #include "Report.h"
 #include "StagedOutputs.h"
 #include "Tokenizer.h"
@@ -41,8 +42,9 @@ class Compilation {
 public:
   Compilation(const CompileOptions &options, MLIRContext &context)
       : options(options), context(context),
-        progress(options.quiet, countPhases(options.emit)),
-        outputs(options.output) {}
+        progress(options.quiet,
+                 countPhases(options.emit) + options.quantizes()),
+        outputs(options.output), quantizer(options) {}
 
   LogicalResult run();
 
@@ -76,6 +78,7 @@ private:
   ModelCosts costs;
   LinkOptions linking;
   StagedOutputs outputs;
+  Quantizer quantizer;
 };
 
 } // namespace
@@ -116,6 +119,7 @@ LogicalResult Compilation::checkOptions() {
   };
   if (failed(positive("max-tokens", options.maxTokens, 0)) ||
       failed(positive("max-sequences", options.maxSequences, 1)) ||
+      failed(positive("calibration-tokens", options.calibrationTokens, 1)) ||
       failed(positive("max-batch-tokens", options.maxBatchTokens, 1)))
     return failure();
   if (options.output == "-" && (options.emit == EmitKind::So))
@@ -126,6 +130,8 @@ LogicalResult Compilation::checkOptions() {
   if (options.output != "-")
     if (llvm::Error failed = outputs.check(suffixes))
       return fail(std::move(failed));
+  if (llvm::Error failed = quantizer.check())
+    return fail(std::move(failed));
   auto found = CPUTarget::getVariants(options.target);
   if (!found)
     return fail(found.takeError());
@@ -166,6 +172,8 @@ LogicalResult Compilation::recognize() {
         buildGraphPipeline(manager, graph);
       })))
     return failure();
+  if (options.quantizes() && failed(quantizer.rewrite(*module)))
+    return failure();
   assignWeightOffsets(*module);
   costs = computeCosts(*module);
   signature = readSignature(*module, stemName());
@@ -181,7 +189,8 @@ LogicalResult Compilation::lower() {
     return success();
   if (failed(runPasses(buildBufferizationPipeline)))
     return failure();
-  auto lowered = lowerVariants(*module, targets, options.compute);
+  auto lowered =
+      lowerVariants(*module, targets, options.compute, options.activations);
   if (failed(lowered))
     return failure();
   variants = std::move(*lowered);
@@ -244,14 +253,20 @@ LogicalResult Compilation::toLLVM() {
 
 /// Weights first: the signature holds their checksum.
 LogicalResult Compilation::writeWeights() {
+  auto update = [&](uint64_t done, uint64_t total) {
+    progress.update(done, total);
+  };
+  if (options.quantizes()) {
+    progress.begin("quantize the weights");
+    if (failed(quantizer.quantize(*module, update)))
+      return failure();
+  }
   progress.begin("write the weights");
   if (getWeightFileBytes(*module) == 0)
     return success();
   std::string path = outputs.add(".safetensors");
   FailureOr<WeightFileInfo> info =
-      writeWeightFile(*module, path, [&](uint64_t done, uint64_t total) {
-        progress.update(done, total);
-      });
+      writeWeightFile(*module, path, update, &quantizer);
   if (failed(info))
     return failure();
   signature->weights = *info;
@@ -282,8 +297,11 @@ LogicalResult Compilation::writeCompanions() {
     if (llvm::Error failed = copyFile(*tokenizer, copy))
       return fail(std::move(failed));
   }
-  llvm::Error failed = outputs.commit();
-  return failed ? fail(std::move(failed)) : success();
+  if (llvm::Error failed = outputs.commit())
+    return fail(std::move(failed));
+  if (options.quantizes())
+    quantizer.finish();
+  return success();
 }
 
 /// The model's name, in the signature and in C names.
@@ -330,6 +348,7 @@ LogicalResult Compilation::finish(LogicalResult result) {
   progress.finish();
   if (succeeded(result) && options.report)
     printReport(costs, variants.empty() ? LoweredCosts() : variants[0].costs,
+                quantizer.getCosts(),
                 options.output == "-" ? llvm::errs() : llvm::outs());
   return result;
 }

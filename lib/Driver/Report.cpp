@@ -15,6 +15,7 @@
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Support/HostRates.h"
+#include "nju/Target/Signature.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/Format.h"
 
@@ -35,10 +36,20 @@ static std::string formatBytes(double bytes) {
   return text;
 }
 
+static StringRef kindOfQuantized(ArrayRef<Operation *> users) {
+  bool isMatrix = llvm::any_of(users, llvm::IsaPred<LCQMatMulOp>);
+  bool isTable = llvm::any_of(users, llvm::IsaPred<DequantizeOp>);
+  if (isMatrix)
+    return isTable ? "quantized tied embeddings" : "quantized matrices";
+  return "quantized embeddings";
+}
+
 /// How the graph uses a weight: the report's kinds.
 static StringRef kindOfUse(ParamOp param, ArrayRef<Operation *> users) {
   if (!isa<FileDataAttr>(param.getData()))
     return "tables";
+  if (param.getFormat())
+    return kindOfQuantized(users);
   if (llvm::any_of(users, llvm::IsaPred<EmbeddingOp>))
     return "tied embeddings";
   if (llvm::any_of(users, llvm::IsaPred<LinearOp>))
@@ -49,8 +60,8 @@ static StringRef kindOfUse(ParamOp param, ArrayRef<Operation *> users) {
 }
 
 /// A linear whose input hangs on the wanted rows only is the output head.
-static bool followsRows(LinearOp linear, Value rows) {
-  llvm::SmallVector<Value> work{linear.getInput()};
+static bool followsRows(Value input, Value rows) {
+  llvm::SmallVector<Value> work{input};
   llvm::DenseSet<Value> seen;
   while (!work.empty()) {
     Value value = work.pop_back_val();
@@ -75,12 +86,12 @@ static bool followsRows(LinearOp linear, Value rows) {
 
 static void addStepCosts(func::FuncOp step, ModelCosts &costs) {
   Value rows = step.getNumArguments() > 3 ? step.getArgument(3) : Value();
-  step.walk([&](LinearOp linear) {
-    RankedTensorType weight = linear.getWeight().getType();
-    int64_t flops =
-        2 * weight.getDimSize(1) * linear.getType().getShape().back();
-    (rows && followsRows(linear, rows) ? costs.flopsOfRow
-                                       : costs.flopsOfToken) += flops;
+  step.walk([&](Operation *op) {
+    int64_t flops = countFlops(op);
+    if (flops > 0)
+      (rows && followsRows(op->getOperand(0), rows) ? costs.flopsOfRow
+                                                    : costs.flopsOfToken) +=
+          flops;
   });
 }
 
@@ -116,10 +127,12 @@ static void addWeights(ModuleOp module, ModelCosts &costs) {
     StringRef kind = kindOfUse(param, ops);
     costs.weightBytes[kind.str()] += bytes;
     costs.weightTotal += bytes;
-    if (auto file = dyn_cast<FileDataAttr>(param.getData()))
+    auto file = dyn_cast<FileDataAttr>(param.getData());
+    if (file && param.getPart().value_or(LCQPart::Codes) == LCQPart::Codes)
       costs.parameters += file.getType().getNumElements();
     // A token reads one row of an embedding or a table.
-    if (kind == "embeddings" || kind == "tables")
+    if (kind == "embeddings" || kind == "quantized embeddings" ||
+        kind == "tables")
       bytes /= std::max<int64_t>(
           1, cast<RankedTensorType>(param.getType()).getDimSize(0));
     costs.decodeBytes += bytes;
@@ -132,7 +145,7 @@ ModelCosts nju::computeCosts(ModuleOp module) {
   addWeights(module, costs);
   module.walk([&](Operation *op) {
     if (isa<RMSNormOp, LayerNormOp, RopeOp, AttentionOp, CachedAttentionOp,
-            SwiGLUOp, GeluOp, SiluOp, LinearOp, MatMulOp>(op))
+            SwiGLUOp, GeluOp, SiluOp, LinearOp, LCQMatMulOp, MatMulOp>(op))
       ++costs.ops[op->getName().stripDialect().str()];
   });
   if (auto step = module.lookupSymbol<func::FuncOp>("step"))
@@ -212,7 +225,48 @@ static void printMemory(Lines lines, const ModelCosts &costs,
       << costs.maxBatchTokens << " tokens a step\n";
 }
 
+/// Of how many matrices the errors are listed, the worst first.
+static constexpr size_t kListedMatrices = 8;
+
+static double errorOf(const QuantizedWeightCosts &costs) {
+  return costs.outputError ? std::sqrt(*costs.outputError) : costs.weightError;
+}
+
+/// Bits of the quantized weights, everything that is stored for them counted,
+/// and the matrices that lost most.
+static void printQuantized(Lines lines,
+                           ArrayRef<QuantizedWeightCosts> quantized) {
+  if (quantized.empty())
+    return;
+  double bits = 0, elements = 0;
+  std::map<std::string, int64_t> formats;
+  for (const QuantizedWeightCosts &weight : quantized) {
+    bits += 8.0 * weight.bytes;
+    elements += weight.elements;
+    ++formats[weight.format];
+  }
+  lines.line("quantized") << quantized.size() << " matrices, "
+                          << llvm::format("%.3f", bits / elements)
+                          << " bits per weight\n";
+  for (const auto &[format, count] : formats)
+    lines.line("  " + format) << count << " matrices\n";
+  std::vector<QuantizedWeightCosts> worst(quantized.begin(), quantized.end());
+  llvm::sort(worst, [](const auto &a, const auto &b) {
+    return std::make_pair(-errorOf(a), a.name) <
+           std::make_pair(-errorOf(b), b.name);
+  });
+  lines.line("largest errors")
+      << (worst.front().outputError ? "of outputs" : "of weights")
+      << ", relative:\n";
+  for (const QuantizedWeightCosts &weight :
+       ArrayRef(worst).take_front(kListedMatrices))
+    lines.line("  " + weight.name)
+        << llvm::format("%.4f, %.3f bits\n", errorOf(weight),
+                        8.0 * weight.bytes / weight.elements);
+}
+
 void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
+                      ArrayRef<QuantizedWeightCosts> quantized,
                       llvm::raw_ostream &os) {
   Lines lines{os};
   lines.line("kind") << (costs.languageModel ? "causal language model (step)\n"
@@ -225,6 +279,7 @@ void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
   }
   structure << "\n";
   printMemory(lines, costs, lowered);
+  printQuantized(lines, quantized);
   if (!lowered.processors.empty())
     lines.line("code for") << lowered.processors << "\n";
   lines.line("launches") << lowered.launches << " of " << lowered.kernels

@@ -35,6 +35,16 @@ struct ModelCosts {
 
 ModelCosts computeCosts(mlir::ModuleOp module);
 
+/// What quantizing a matrix gave.
+struct QuantizedWeightCosts {
+  std::string name, format;
+  int64_t elements = 0;
+  int64_t bytes = 0;      ///< Of all its parts, padding included.
+  double weightError = 0; ///< Relative, in the Frobenius norm.
+  /// With calibration, squared error of the outputs over their squares.
+  std::optional<double> outputError;
+};
+
 /// What is known after lowering.
 struct LoweredCosts {
   int64_t arenaBytes = 0;
@@ -51,6 +61,7 @@ LoweredCosts readLoweredCosts(mlir::ModuleOp module);
 
 /// Prints the report; measures this machine for the floor times.
 void printReport(const ModelCosts &costs, const LoweredCosts &lowered,
+                 llvm::ArrayRef<QuantizedWeightCosts> quantized,
                  llvm::raw_ostream &os);
 
 } // namespace nju

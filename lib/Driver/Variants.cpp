@@ -68,13 +68,16 @@ static StringRef chooseCompute(StringRef compute, const CPUTarget &target) {
 
 FailureOr<std::vector<LoweredVariant>>
 nju::lowerVariants(ModuleOp module, ArrayRef<CPUTarget> targets,
-                   StringRef compute) {
+                   StringRef compute, StringRef activations) {
   std::vector<LoweredVariant> variants;
   for (const CPUTarget &target : llvm::reverse(targets)) {
     LoweredVariant variant = {target, module.clone(), {}};
     PassManager manager(module.getContext());
-    buildKernelPipeline(manager, target.getName(),
-                        chooseCompute(compute, target));
+    LoweringOptions options;
+    options.target = target.getName().str();
+    options.compute = chooseCompute(compute, target).str();
+    options.activations = activations.str();
+    buildKernelPipeline(manager, options);
     if (failed(manager.run(*variant.module)) ||
         failed(checkWeights(module, variant)))
       return failure();

@@ -33,11 +33,11 @@ llvm::Error checkCompute(llvm::StringRef compute,
 /// Lowers a module that `buildBufferizationPipeline` has run on for each
 /// target. The targets come in the order of what they need, the most first;
 /// where one gets the code of the next it is left out. Those that cannot
-/// compute in `compute`, which is what --compute says, compute in f32. Prints a
-/// diagnostic on failure.
+/// compute in `compute`, which is what --compute says, compute in f32.
+/// `activations` is what --activations says. Prints a diagnostic on failure.
 mlir::FailureOr<std::vector<LoweredVariant>>
 lowerVariants(mlir::ModuleOp module, llvm::ArrayRef<CPUTarget> targets,
-              llvm::StringRef compute);
+              llvm::StringRef compute, llvm::StringRef activations);
 
 /// "x86-64-v4, x86-64-v3": how the variants are tuned.
 std::string listProcessors(llvm::ArrayRef<LoweredVariant> variants);

@@ -106,6 +106,9 @@ static void setLanguageModelTensors(ModelSignature &signature) {
 static int64_t bytesRead(OpOperand &use) {
   auto type = cast<RankedTensorType>(use.get().getType());
   int64_t bytes = getWeightBytes(type);
+  // Of a quantized table, the codes of 16 rows lie together.
+  if (isa<DequantizeOp>(use.getOwner()) && use.getOperandNumber() == 0)
+    return bytes / type.getDimSize(0);
   auto gather = dyn_cast<GatherOp>(use.getOwner());
   if (!gather || use.getOperandNumber() != 0)
     return bytes;
@@ -114,11 +117,13 @@ static int64_t bytesRead(OpOperand &use) {
   return bytes / std::max<int64_t>(1, type.getDimSize(axis));
 }
 
-/// Two for each multiply-add that one token needs of a matrix of weights.
-static int64_t flops(Operation *op) {
+int64_t nju::countFlops(Operation *op) {
   if (auto linear = dyn_cast<LinearOp>(op))
     return 2 * linear.getWeight().getType().getDimSize(1) *
            linear.getType().getShape().back();
+  if (auto product = dyn_cast<LCQMatMulOp>(op))
+    return 2 * product.getInput().getType().getShape().back() *
+           product.getType().getShape().back();
   auto matmul = dyn_cast<MatMulOp>(op);
   if (!matmul)
     return 0;
@@ -129,7 +134,7 @@ static int64_t flops(Operation *op) {
 static void countWork(func::FuncOp step, LanguageModelSignature &lm) {
   llvm::StringMap<int64_t> bytes;
   step.walk([&](Operation *op) {
-    lm.flopsPerToken += flops(op);
+    lm.flopsPerToken += countFlops(op);
     auto ref = dyn_cast<ParamRefOp>(op);
     if (!ref)
       return;

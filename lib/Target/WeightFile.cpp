@@ -97,7 +97,7 @@ static std::string layoutText(ArrayRef<ParamOp> params) {
   llvm::json::OStream json(out);
   json.object([&] {
     for (ParamOp param : params) {
-      if (!param.getPermutation() && !param.getPanels())
+      if (param.getFormat() || (!param.getPermutation() && !param.getPanels()))
         continue;
       RankedTensorType source;
       if (auto file = dyn_cast<FileDataAttr>(param.getData()))
@@ -117,6 +117,39 @@ static std::string layoutText(ArrayRef<ParamOp> params) {
           });
         if (auto panels = param.getPanels())
           json.attribute("panels", static_cast<int64_t>(*panels));
+      });
+    }
+  });
+  return text;
+}
+
+/// How quantized tensors are to be read: {"wq": {"format": "lcq", ...}, ...},
+/// each under the name of its codes.
+static std::string quantizationText(ArrayRef<ParamOp> params) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  llvm::json::OStream json(out);
+  json.object([&] {
+    for (ParamOp param : params) {
+      if (param.getPart() != LCQPart::Codes)
+        continue;
+      LCQAttr format = *param.getFormat();
+      SmallVector<int64_t> shape = param.getMatrixShape();
+      json.attributeObject(param.getSymName(), [&] {
+        json.attribute("format", "lcq");
+        json.attributeArray("shape", [&] {
+          for (int64_t size : shape)
+            json.value(size);
+        });
+        json.attribute("bits", format.getBits());
+        json.attribute("group", format.getGroup());
+        json.attribute("rank", format.getRank());
+        json.attribute("scale_bits", format.getScaleBits());
+        json.attribute("offset", format.getOffset());
+        for (LCQPart part : {LCQPart::Basis, LCQPart::Factors})
+          json.attribute(stringifyLCQPart(part),
+                         param.getSymName().str() + "." +
+                             stringifyLCQPart(part).str());
       });
     }
   });
@@ -157,14 +190,18 @@ static std::string headerText(ModuleOp module, ArrayRef<ParamOp> params) {
       json.attribute("nju.hash", kNoHash);
       json.attribute("nju.abi", std::to_string(NJU_ABI_VERSION));
       json.attribute("nju.layout", layoutText(params));
+      if (llvm::any_of(params, [](ParamOp param) { return param.getFormat(); }))
+        json.attribute("nju.quantization", quantizationText(params));
     });
     for (ParamOp param : params) {
       padTo(*getWeightOffset(param));
       int64_t begin = end;
       end += getWeightBytes(typeOf(param));
-      addTensor(json, param.getSymName(),
-                storedType(typeOf(param).getElementType()),
-                typeOf(param).getShape(), begin, end);
+      StringRef type = param.getPart() == LCQPart::Codes
+                           ? "U8"
+                           : storedType(typeOf(param).getElementType());
+      addTensor(json, param.getSymName(), type, typeOf(param).getShape(), begin,
+                end);
     }
     padTo(getWeightFileBytes(module));
   });
@@ -255,8 +292,9 @@ private:
 /// Makes the pieces of params and hands them to the writer.
 class WeightWriter {
 public:
-  WeightWriter(ModuleOp module, OutputFile &file, WeightProgress progress)
-      : files(folderOf(module)), progress(progress),
+  WeightWriter(ModuleOp module, OutputFile &file, WeightProgress progress,
+               QuantizedWeights *quantized)
+      : files(folderOf(module)), progress(progress), quantized(quantized),
         total(getWeightFileBytes(module)), writer(file) {}
 
   LogicalResult writeParam(ParamOp param);
@@ -268,6 +306,8 @@ private:
     auto folder = module->getAttrOfType<StringAttr>("nju.folder");
     return folder ? folder.getValue() : StringRef(".");
   }
+  llvm::Error writeParts(ParamOp param);
+  llvm::Error writeDense(ParamOp param);
   llvm::Error writeFlat(WeightSource &source, Type type);
   llvm::Error writePermuted(WeightSource &source, RankedTensorType type,
                             ArrayRef<int64_t> permutation);
@@ -280,6 +320,7 @@ private:
 
   SourceFiles files;
   WeightProgress progress;
+  QuantizedWeights *quantized;
   int64_t written = 0, total;
   Bytes raw;
   DataWriter writer;
@@ -403,14 +444,28 @@ llvm::Error WeightWriter::writePanels(WeightSource &source, Type type,
   return llvm::Error::success();
 }
 
-LogicalResult WeightWriter::writeParam(ParamOp param) {
-  padTo(*getWeightOffset(param));
+/// A part of a quantized matrix.
+llvm::Error WeightWriter::writeParts(ParamOp param) {
+  if (!quantized)
+    return llvm::createStringError("it is quantized, and nobody did that");
+  llvm::Expected<llvm::ArrayRef<char>> bytes = quantized->get(param);
+  if (!bytes)
+    return bytes.takeError();
+  llvm::ArrayRef<char> rest = *bytes;
+  assert(int64_t(rest.size()) == getWeightBytes(typeOf(param)) &&
+         "a part has the size of its type");
+  while (!rest.empty() && !writer.hasFailed()) {
+    size_t size = std::min<size_t>(rest.size(), kPieceBytes);
+    Bytes piece = writer.takeBuffer();
+    piece.assign(rest.begin(), rest.begin() + size);
+    rest = rest.drop_front(size);
+    put(std::move(piece));
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error WeightWriter::writeDense(ParamOp param) {
   RankedTensorType type = typeOf(param);
-  if (storedType(type.getElementType()).empty())
-    return param.emitError()
-           << "cannot store weights of type " << type.getElementType();
-  if (type.getNumElements() == 0)
-    return success();
   WeightSource source(param, files);
   SmallVector<int64_t> permutation =
       llvm::to_vector(llvm::seq<int64_t>(0, source.getType().getRank()));
@@ -419,11 +474,23 @@ LogicalResult WeightWriter::writeParam(ParamOp param) {
     identity = ArrayRef<int64_t>(permutation) == *given;
     permutation.assign(given->begin(), given->end());
   }
-  llvm::Error error = param.getPanels()
-                          ? writePanels(source, type.getElementType(),
-                                        *param.getPanels(), !identity)
-                      : identity ? writeFlat(source, type.getElementType())
-                                 : writePermuted(source, type, permutation);
+  if (param.getPanels())
+    return writePanels(source, type.getElementType(), *param.getPanels(),
+                       !identity);
+  if (identity)
+    return writeFlat(source, type.getElementType());
+  return writePermuted(source, type, permutation);
+}
+
+LogicalResult WeightWriter::writeParam(ParamOp param) {
+  padTo(*getWeightOffset(param));
+  RankedTensorType type = typeOf(param);
+  if (storedType(type.getElementType()).empty())
+    return param.emitError()
+           << "cannot store weights of type " << type.getElementType();
+  if (type.getNumElements() == 0)
+    return success();
+  llvm::Error error = param.getFormat() ? writeParts(param) : writeDense(param);
   if (error)
     return param.emitError() << "cannot read weight '" << param.getSymName()
                              << "': " << llvm::toString(std::move(error));
@@ -435,7 +502,8 @@ static LogicalResult reportError(ModuleOp module, llvm::Error error) {
 }
 
 FailureOr<WeightFileInfo> nju::writeWeightFile(ModuleOp module, StringRef path,
-                                               WeightProgress progress) {
+                                               WeightProgress progress,
+                                               QuantizedWeights *quantized) {
   auto file = OutputFile::create(path);
   if (!file)
     return reportError(module, file.takeError());
@@ -452,7 +520,7 @@ FailureOr<WeightFileInfo> nju::writeWeightFile(ModuleOp module, StringRef path,
   if (llvm::Error error = (*file)->write(header))
     return reportError(module, std::move(error));
 
-  WeightWriter weights(module, **file, progress);
+  WeightWriter weights(module, **file, progress, quantized);
   for (ParamOp param : params) {
     if (failed(weights.writeParam(param)))
       return failure();

@@ -111,13 +111,6 @@ private:
   SmallVector<std::pair<ParamOp, StringAttr>> wantedNames;
 };
 
-RankedTensorType dataType(ParamOp param) {
-  if (auto file = dyn_cast<FileDataAttr>(param.getData()))
-    return file.getType();
-  return cast<RankedTensorType>(
-      cast<ElementsAttr>(param.getData()).getShapedType());
-}
-
 /// The view of a param or small constant that a value is, if it is one.
 std::optional<WeightView> PackWeights::viewOf(Value value) {
   WeightView view;
@@ -142,7 +135,7 @@ std::optional<WeightView> PackWeights::viewOf(Value value) {
     return std::nullopt;
   view.param = symbols->lookup<ParamOp>(ref.getParam());
   if (view.param.getPanels() ||
-      !isa<FloatType>(dataType(view.param).getElementType()))
+      !isa<FloatType>(view.param.getDataType().getElementType()))
     return std::nullopt;
   if (auto permutation = view.param.getPermutation())
     compose(view.permutation, *permutation);
@@ -171,8 +164,9 @@ Layout layoutOf(const WeightView &view, Type elementType,
   Builder builder(elementType.getContext());
   Layout layout;
   SmallVector<int64_t> shape;
+  ParamOp param = view.param;
   for (int64_t dim : view.permutation)
-    shape.push_back(dataType(view.param).getDimSize(dim));
+    shape.push_back(param.getDataType().getDimSize(dim));
   if (panels) {
     shape = {llvm::divideCeilSigned(shape[1], *panels), shape[0], *panels};
     layout.panels = builder.getI64IntegerAttr(*panels);
@@ -183,7 +177,6 @@ Layout layoutOf(const WeightView &view, Type elementType,
   auto orUnit = [&](Attribute attr) {
     return attr ? attr : builder.getUnitAttr();
   };
-  ParamOp param = view.param;
   layout.key =
       builder.getArrayAttr({param.getData(), TypeAttr::get(layout.type),
                             orUnit(layout.permutation), orUnit(layout.panels)});
@@ -214,7 +207,7 @@ Value PackWeights::createRef(OpBuilder &builder, Location loc,
 
 /// The element type in which a weight matrix is stored: as it is, f64 as f32.
 Type storedType(ParamOp param) {
-  Type type = dataType(param).getElementType();
+  Type type = param.getDataType().getElementType();
   return type.isF64() ? Float32Type::get(type.getContext()) : type;
 }
 

@@ -108,6 +108,39 @@ static cl::opt<std::string> compute(
              "to bf16 (in a library for x86-64, where the processor has one of "
              "them); auto (default): bf16 with bf16 weights where that is "
              "faster, by AMX or on AMD's Zen 4 and later, else f32"));
+static cl::opt<std::string> quantize(
+    "quantize", cl::value_desc("FORMAT"), cl::cat(category),
+    cl::desc("quantize the weights of products and embeddings by LCQ: lcq4, "
+             "lcq3 or lcq2 (codes of 4, 3, 2 bits in the format that is best "
+             "for them), or all of a format, such as "
+             "lcq:bits=3,group=64,rank=2,double-quant=8,offset; embeddings and "
+             "the head keep at least 4 bits unless the plan says otherwise"));
+static cl::opt<std::string> quantizePlan(
+    "quantize-plan", cl::value_desc("FILE"), cl::cat(category),
+    cl::desc("formats by weights, in JSON: {\"default\": \"lcq3\", \"head\": "
+             "\"lcq4\", \"embedding\": \"none\", \"tensors\": "
+             "{\"*.mlp.down*\": \"lcq4\"}}; a name goes before a pattern, a "
+             "long pattern before a short one"));
+static cl::opt<std::string> calibration(
+    "calibration", cl::value_desc("FILE"), cl::cat(category),
+    cl::desc("quantize with regard to what the model computes on these data, "
+             "which takes longer and loses less: a text in UTF-8 (documents "
+             "as for nju-run ppl), or tokens in a .npy array"));
+static NumberOption calibrationTokens(
+    "calibration-tokens", cl::init(8192), cl::value_desc("N"),
+    cl::cat(category),
+    cl::desc("tokens that are taken from the begin of the calibration data, at "
+             "most (default: 8192)"));
+enum class Activations { Int8, Int16, F32 };
+static WordOption<Activations> activations(
+    "activations", cl::init(Activations::Int8), cl::cat(category),
+    cl::desc("what products with quantized weights round their input to"),
+    cl::values(clEnumValN(Activations::Int8, "int8",
+                          "integers of 8 bits with a scale for each group of "
+                          "weights: fastest (default)"),
+               clEnumValN(Activations::Int16, "int16",
+                          "two such integers: nearly exact"),
+               clEnumValN(Activations::F32, "f32", "not at all")));
 static WordOption<nju::EmitKind> emit(
     "emit", cl::init(nju::EmitKind::So), cl::cat(category),
     cl::desc("stop early and write"),
@@ -164,8 +197,12 @@ EXAMPLES:
   nju-compile model.onnx -o model --report         and what it costs
   nju-compile model.onnx -o model --target=x86-64  for every x86-64 machine with AVX2
   nju-compile model.onnx -o model --target=x86-64-v3 --max-tokens=4096
+  nju-compile model.onnx -o model --quantize=lcq4  weights of 4.3 bits
+  nju-compile model.onnx -o model --quantize=lcq3 --calibration=text.txt
   nju-compile model.onnx -o - --emit=nju           the graph as the compiler sees it
 )");
+
+static constexpr const char *activationNames[] = {"int8", "int16", "f32"};
 
 /// One line a diagnostic: "nju-compile: error: ...".
 static llvm::LogicalResult printDiagnostic(mlir::Diagnostic &diagnostic) {
@@ -231,6 +268,11 @@ int main(int argc, char **argv) {
   options.target = target;
   options.sysroot = sysroot;
   options.compute = compute;
+  options.quantize = quantize;
+  options.quantizePlan = quantizePlan;
+  options.calibration = calibration;
+  options.calibrationTokens = calibrationTokens;
+  options.activations = activationNames[int(activations.getValue())];
   options.emit = emit;
   options.report = report;
   options.quiet = quiet;

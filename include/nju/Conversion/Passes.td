@@ -138,7 +138,9 @@ def ExpandLibraryOps : Pass<"exec-expand-library-ops", "::mlir::ModuleOp"> {
   let options = [Option<"target", "target", "std::string", "\"host\"",
                         "As --target of nju-compile">,
                  Option<"compute", "compute", "std::string", "\"f32\"",
-                        "As --compute of nju-compile">];
+                        "As --compute of nju-compile">,
+                 Option<"activations", "activations", "std::string", "\"int8\"",
+                        "As --activations of nju-compile">];
   let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::arith::ArithDialect",
                            "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];

@@ -20,6 +20,8 @@ struct LoweringOptions {
   /// What products with f16 and bf16 weights are computed in, as --compute of
   /// nju-compile. The caller has checked it, too.
   std::string compute = "f32";
+  /// What products with quantized weights round x to, as --activations.
+  std::string activations = "int8";
   /// Stop with fused linalg ops on tensors.
   bool stopAfterLinalg = false;
 };
@@ -28,8 +30,8 @@ struct LoweringOptions {
 /// target: code for several processors shares what comes before.
 void buildLinalgPipeline(mlir::OpPassManager &pm);
 void buildBufferizationPipeline(mlir::OpPassManager &pm);
-void buildKernelPipeline(mlir::OpPassManager &pm, llvm::StringRef target,
-                         llvm::StringRef compute);
+void buildKernelPipeline(mlir::OpPassManager &pm,
+                         const LoweringOptions &options);
 
 /// Adds the passes that turn a module of nju ops on tensors (in LM form or with
 /// a `@main`) into `@step` or `@main` on memrefs, with kernels of loops over
@@ -42,7 +44,8 @@ void buildKernelPipeline(mlir::OpPassManager &pm, llvm::StringRef target,
 void buildLoweringPipeline(mlir::OpPassManager &pm,
                            const LoweringOptions &options);
 
-/// `--nju-lower-to-loops{target=... compute=... stop-after-linalg}` of nju-opt.
+/// `--nju-lower-to-loops{target=... compute=... activations=...
+/// stop-after-linalg}` of nju-opt.
 void registerLoweringPipeline();
 
 } // namespace nju

@@ -27,6 +27,12 @@ struct CompileOptions {
   std::string target = "host";
   std::string sysroot;          ///< See LinkOptions.
   std::string compute = "auto"; ///< See getComputeType.
+  std::string quantize;         ///< A format of LCQOptions::parse; empty: none.
+  std::string quantizePlan; ///< A JSON file (docs/quantization.md), or empty.
+  std::string calibration;  ///< A text or tokens; empty: none.
+  int64_t calibrationTokens = 8192; ///< At most.
+  /// What products with quantized weights round x to; see ActivationType.
+  std::string activations = "int8";
   EmitKind emit = EmitKind::So;
   bool report = false;     ///< Print the report to stdout.
   bool quiet = false;      ///< No progress.
@@ -35,6 +41,9 @@ struct CompileOptions {
   int64_t maxSequences = 8;
   int64_t maxBatchTokens = 512;
   CacheType cacheType = CacheType::F32;
+
+  /// Whether some weights may be quantized.
+  bool quantizes() const { return !quantize.empty() || !quantizePlan.empty(); }
 };
 
 /// Loads every dialect and extension that a compilation needs.

@@ -63,6 +63,10 @@ struct ModelSignature {
 mlir::FailureOr<ModelSignature> readSignature(mlir::ModuleOp module,
                                               llvm::StringRef name);
 
+/// Two for each multiply-add that one token needs of an op's matrix of weights;
+/// 0 for an op that has none.
+int64_t countFlops(mlir::Operation *op);
+
 /// The C header that goes with a model.
 std::string generateHeader(const ModelSignature &signature);
 

@@ -287,4 +287,45 @@ def PackWeights : Pass<"nju-pack-weights", "::mlir::ModuleOp"> {
   ];
 }
 
+def QuantizeWeights : Pass<"nju-quantize-weights", "::mlir::ModuleOp"> {
+  let summary = "Use quantized matrices in place of weights";
+  let description = [{
+    Params that have the attribute `nju.quantize`, an `#nju.lcq`, become the
+    three parts of a matrix in that format, and their uses ops on these:
+    `nju.linear` becomes `nju.lcq_matmul`, and `nju.embedding` or a `nju.gather`
+    along dimension 0 becomes `nju.dequantize`. Casts of what was looked up
+    vanish. Nothing is computed: a param says what is to be stored, and is made
+    when the weights are written. Runs after `nju-pack-weights`.
+
+    Before:
+
+    ```mlir
+    nju.param @w : tensor<1x64x32xf16> = #nju.file<"w.data", 0, tensor<64x8xf16>> {panels = 32 : i64, nju.quantize = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>}
+    func.func @main(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
+      %0 = nju.param_ref @w : tensor<1x64x32xf16>
+      %1 = nju.linear %x, %0 : (tensor<?x64xf32>, tensor<1x64x32xf16>) -> tensor<?x8xf32>
+      return %1 : tensor<?x8xf32>
+    }
+    ```
+
+    After:
+
+    ```mlir
+    nju.param @w.basis : tensor<1x16xi8> = #nju.file<"w.data", 0, tensor<64x8xf16>> {format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>, part = #nju.part<basis>}
+    nju.param @w.factors : tensor<1x16xf32> = #nju.file<"w.data", 0, tensor<64x8xf16>> {format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>, part = #nju.part<factors>}
+    nju.param @w : tensor<1x544xi8> = #nju.file<"w.data", 0, tensor<64x8xf16>> {format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>, part = #nju.part<codes>}
+    func.func @main(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
+      %0 = nju.param_ref @w.basis : tensor<1x16xi8>
+      %1 = nju.param_ref @w.factors : tensor<1x16xf32>
+      %2 = nju.param_ref @w : tensor<1x544xi8>
+      %3 = nju.lcq_matmul %x, %2, %0, %1 {format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>} : (tensor<?x64xf32>, tensor<1x544xi8>, tensor<1x16xi8>, tensor<1x16xf32>) -> tensor<?x8xf32>
+      return %3 : tensor<?x8xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numQuantized", "quantized", "Matrices that became quantized">,
+  ];
+}
+
 #endif // NJU_TRANSFORMS_PASSES

@@ -10,6 +10,25 @@
 
 using namespace mlir;
 
+static constexpr std::pair<nju::ActivationType, StringRef> kActivations[] = {
+    {nju::ActivationType::Int8, "int8"},
+    {nju::ActivationType::Int16, "int16"},
+    {nju::ActivationType::F32, "f32"}};
+
+std::optional<nju::ActivationType> nju::getActivationType(StringRef name) {
+  for (auto [type, known] : kActivations)
+    if (known == name)
+      return type;
+  return std::nullopt;
+}
+
+StringRef nju::stringifyActivationType(ActivationType type) {
+  for (auto [known, name] : kActivations)
+    if (known == type)
+      return name;
+  return "";
+}
+
 nju::KernelLibrary::KernelLibrary(ModuleOp module, const CPUTarget &target,
                                   ComputeType compute)
     : module(module), target(target), compute(compute) {}

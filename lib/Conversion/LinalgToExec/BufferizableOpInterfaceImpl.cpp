@@ -97,6 +97,8 @@ void nju::registerBufferizationModels(DialectRegistry &registry) {
   });
   registry.addExtension(+[](MLIRContext *context, exec::ExecDialect *) {
     exec::LinearOp::attachInterface<DestinationModel<exec::LinearOp>>(*context);
+    exec::DequantizeOp::attachInterface<DestinationModel<exec::DequantizeOp>>(
+        *context);
     exec::CachedAttentionOp::attachInterface<
         DestinationModel<exec::CachedAttentionOp>>(*context);
   });

@@ -30,27 +30,47 @@ namespace {
 
 class Expansion {
 public:
-  Expansion(func::FuncOp function, nju::KernelLibrary &library)
-      : function(function), library(library) {}
+  Expansion(func::FuncOp function, nju::KernelLibrary &library,
+            nju::ActivationType activations)
+      : function(function), library(library), activations(activations) {}
 
   LogicalResult run();
 
 private:
   void expand(LinearOp op);
+  void expand(DequantizeOp op);
+  func::FuncOp expandDense(ImplicitLocOpBuilder &b, LinearOp op,
+                           nju::LinearOptions &options,
+                           llvm::SmallVector<Value> &ins);
+  func::FuncOp expandQuantized(ImplicitLocOpBuilder &b, LinearOp op,
+                               const nju::LinearOptions &epilogue,
+                               llvm::SmallVector<Value> &ins);
   LogicalResult expand(CachedAttentionOp op);
   void launch(ImplicitLocOpBuilder &b, func::FuncOp kernel, ValueRange scalars,
               ArrayRef<Value> ins, ArrayRef<Value> outs);
   Value packed(ImplicitLocOpBuilder &b, Value rows, nju::LinearUnit unit);
+  llvm::ArrayRef<Value> rounded(ImplicitLocOpBuilder &b, Value rows,
+                                const nju::LCQLinearOptions &options);
   Value counter(ImplicitLocOpBuilder &b);
   void forgetWritten(Operation *op);
+  void forget(Value buffer);
   FailureOr<nju::AttentionScratch>
   scratchOf(CachedAttentionOp op, const nju::CachedAttentionOptions &options);
   Value sharedBuffer(MemRefType type);
 
+  /// What products with quantized weights read of some rows.
+  struct Rounded {
+    Value source;
+    std::pair<std::string, int64_t> key; ///< The kernel, columns of a line.
+    std::array<Value, 3> copies;         ///< Integers, scales, sums.
+  };
+
   func::FuncOp function;
   nju::KernelLibrary &library;
+  nju::ActivationType activations;
   /// Packed copies of buffers that nobody wrote to since.
   llvm::SmallVector<std::pair<Value, Value>> packs;
+  llvm::SmallVector<Rounded> roundings;
   /// What the attentions of all layers use one after the other.
   llvm::SmallDenseMap<Type, Value> sharedBuffers;
 };
@@ -137,27 +157,111 @@ Value Expansion::counter(ImplicitLocOpBuilder &b) {
   return alloc;
 }
 
-void Expansion::expand(LinearOp op) {
-  ImplicitLocOpBuilder b(op.getLoc(), op);
-  Value input = contiguous(b, op.getInput());
-  Value output = contiguous(b, op.getOutput());
-  nju::LinearOptions options;
+/// A matrix of codes as the kernels' line of bytes.
+static Value asLine(ImplicitLocOpBuilder &b, Value codes) {
+  return memref::CollapseShapeOp::create(
+      b, codes, llvm::ArrayRef<ReassociationIndices>({{0, 1}}));
+}
+
+static nju::LCQLinearOptions getOptions(nju::LCQAttr format) {
+  nju::LCQLinearOptions options;
+  options.bits = format.getBits();
+  options.group = format.getGroup();
+  options.rank = format.getRank();
+  options.scaleBits = format.getScaleBits();
+  options.offset = format.getOffset();
+  return options;
+}
+
+/// The rows as products with quantized weights read them: in int8, with scales
+/// and sums.
+llvm::ArrayRef<Value> Expansion::rounded(ImplicitLocOpBuilder &b, Value rows,
+                                         const nju::LCQLinearOptions &options) {
+  func::FuncOp pack = library.packLCQRows(options.group);
+  int64_t step = options.getLineColumns();
+  std::pair<std::string, int64_t> key = {pack.getSymName().str(), step};
+  for (const Rounded &known : roundings)
+    if (known.source == rows && known.key == key)
+      return known.copies;
+  int64_t columns = cast<MemRefType>(rows.getType()).getShape().back();
+  columns = llvm::alignTo(columns, step);
+  int64_t groups = llvm::divideCeil(columns, options.group);
+  Value matrix = flatten(b, rows, 1);
+  Value count = memref::DimOp::create(b, matrix, 0);
+  auto alloc = [&](int64_t size, Type element) -> Value {
+    auto type = MemRefType::get({ShapedType::kDynamic, size}, element);
+    return memref::AllocOp::create(b, type, ValueRange{count});
+  };
+  Rounded rounded{rows, key, {}};
+  rounded.copies = {alloc(columns, b.getI8Type()),
+                    alloc(groups, b.getF32Type()),
+                    alloc(groups, b.getI32Type())};
+  launch(b, pack, {}, {matrix}, rounded.copies);
+  roundings.push_back(rounded);
+  return roundings.back().copies;
+}
+
+/// The kernel of a product with dense weights, and its first inputs.
+func::FuncOp Expansion::expandDense(ImplicitLocOpBuilder &b, LinearOp op,
+                                    nju::LinearOptions &options,
+                                    llvm::SmallVector<Value> &ins) {
   auto weightType = cast<MemRefType>(op.getWeights().front().getType());
   options.weightType = weightType.getElementType();
-  options.weights = op.getWeights().size();
+  options.weights = op.getNumProducts();
+  ins.push_back(packed(b, ins.front(), library.unitOf(options.weightType)));
+  ins.front() = flatten(b, ins.front(), 1);
+  llvm::append_range(ins, op.getWeights());
+  return library.linear(options);
+}
+
+/// The kernel of a product with quantized weights, and its first inputs.
+func::FuncOp Expansion::expandQuantized(ImplicitLocOpBuilder &b, LinearOp op,
+                                        const nju::LinearOptions &epilogue,
+                                        llvm::SmallVector<Value> &ins) {
+  nju::LCQLinearOptions options = getOptions(*op.getFormat());
+  options.activations = activations;
+  options.weights = op.getNumProducts();
+  options.others = epilogue.others;
+  options.epilogue = epilogue.epilogue;
+  llvm::ArrayRef<Value> copies = rounded(b, ins.front(), options);
+  ins.front() = flatten(b, ins.front(), 1);
+  llvm::append_range(ins, copies);
+  for (auto [i, operand] : llvm::enumerate(op.getWeights()))
+    ins.push_back(i % 3 == 0 ? asLine(b, operand) : operand);
+  return library.lcqLinear(options);
+}
+
+void Expansion::expand(LinearOp op) {
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Value output = contiguous(b, op.getOutput());
+  nju::LinearOptions options;
   if (!op.getEpilogue().empty())
     options.epilogue = &op.getEpilogue();
-  Value copy = packed(b, input, library.unitOf(options.weightType));
-  llvm::SmallVector<Value> ins{flatten(b, input, 1), copy};
-  llvm::append_range(ins, op.getWeights());
+  llvm::SmallVector<Value> others;
   for (Value other : op.getOthers()) {
     other = contiguous(b, other);
     bool full = cast<MemRefType>(other.getType()).getRank() > 1;
     options.others.push_back(full ? 2 : 1);
-    ins.push_back(full ? flatten(b, other, 1) : other);
+    others.push_back(full ? flatten(b, other, 1) : other);
   }
-  func::FuncOp kernel = library.linear(options);
+  llvm::SmallVector<Value> ins{contiguous(b, op.getInput())};
+  func::FuncOp kernel = op.getFormat() ? expandQuantized(b, op, options, ins)
+                                       : expandDense(b, op, options, ins);
+  llvm::append_range(ins, others);
   launch(b, kernel, {}, ins, {flatten(b, output, 1), counter(b)});
+  if (output != op.getOutput())
+    memref::CopyOp::create(b, output, op.getOutput());
+  op.erase();
+}
+
+void Expansion::expand(DequantizeOp op) {
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Value rows = flatten(b, contiguous(b, op.getRows()), 0);
+  Value output = contiguous(b, op.getOutput());
+  Value channels = arith::ConstantIndexOp::create(b, op.getChannels());
+  launch(b, library.lcqRows(getOptions(op.getFormat())), {channels},
+         {rows, asLine(b, op.getCodes()), op.getBasis(), op.getFactors()},
+         {flatten(b, output, 1)});
   if (output != op.getOutput())
     memref::CopyOp::create(b, output, op.getOutput());
   op.erase();
@@ -251,6 +355,14 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
   return success();
 }
 
+void Expansion::forget(Value buffer) {
+  Value root = rootOf(buffer);
+  llvm::erase_if(packs, [&](auto &pack) { return rootOf(pack.first) == root; });
+  llvm::erase_if(roundings, [&](const Rounded &rounded) {
+    return rootOf(rounded.source) == root;
+  });
+}
+
 /// Packed copies are stale once their source is written to.
 void Expansion::forgetWritten(Operation *op) {
   op->walk([&](MemoryEffectOpInterface nested) {
@@ -258,33 +370,26 @@ void Expansion::forgetWritten(Operation *op) {
     nested.getEffects(effects);
     for (const MemoryEffects::EffectInstance &effect : effects) {
       Value value = effect.getValue();
-      if (!value || !isa<MemoryEffects::Write>(effect.getEffect()))
-        continue;
-      Value root = rootOf(value);
-      llvm::erase_if(packs,
-                     [&](auto pack) { return rootOf(pack.first) == root; });
+      if (value && isa<MemoryEffects::Write>(effect.getEffect()))
+        forget(value);
     }
   });
 }
 
 LogicalResult Expansion::run() {
   for (Operation &op : llvm::make_early_inc_range(function.front())) {
-    if (auto linear = dyn_cast<LinearOp>(op)) {
-      Value output = linear.getOutput();
-      expand(linear);
-      llvm::erase_if(packs, [&](auto pack) {
-        return rootOf(pack.first) == rootOf(output);
-      });
-    } else if (auto attention = dyn_cast<CachedAttentionOp>(op)) {
-      Value output = attention.getOutput();
-      if (failed(expand(attention)))
-        return failure();
-      llvm::erase_if(packs, [&](auto pack) {
-        return rootOf(pack.first) == rootOf(output);
-      });
-    } else {
+    if (!isa<LinearOp, DequantizeOp, CachedAttentionOp>(op)) {
       forgetWritten(&op);
+      continue;
     }
+    Value output = cast<DestinationStyleOpInterface>(op).getDpsInits().front();
+    if (auto linear = dyn_cast<LinearOp>(op))
+      expand(linear);
+    else if (auto dequantize = dyn_cast<DequantizeOp>(op))
+      expand(dequantize);
+    else if (failed(expand(cast<CachedAttentionOp>(op))))
+      return failure();
+    forget(output);
   }
   return success();
 }
@@ -307,13 +412,40 @@ struct ExpandLibraryOps : impl::ExpandLibraryOpsBase<ExpandLibraryOps> {
       return signalPassFailure();
     }
     KernelLibrary library(module, *cpu, *type);
+    std::optional<ActivationType> rounding = getActivationType(activations);
+    if (!rounding) {
+      module.emitError() << "activations are '" << activations
+                         << "', expected int8, int16 or f32";
+      return signalPassFailure();
+    }
+    if (failed(checkQuantized(*rounding, library)))
+      return signalPassFailure();
     llvm::SmallVector<func::FuncOp> functions;
     for (auto function : module.getOps<func::FuncOp>())
       if (!function.isExternal())
         functions.push_back(function);
     for (func::FuncOp function : functions)
-      if (failed(Expansion(function, library).run()))
+      if (failed(Expansion(function, library, *rounding).run()))
         return signalPassFailure();
+  }
+
+  /// Every format must have a kernel.
+  LogicalResult checkQuantized(ActivationType rounding,
+                               const KernelLibrary &library) {
+    WalkResult result =
+        getOperation().walk([&](exec::LinearOp op) -> WalkResult {
+          if (!op.getFormat())
+            return WalkResult::advance();
+          LCQLinearOptions options = getOptions(*op.getFormat());
+          options.activations = rounding;
+          if (library.supportsLCQ() && options.isValid())
+            return WalkResult::advance();
+          return op.emitOpError()
+                 << "with weights in " << *op.getFormat() << " and "
+                 << stringifyActivationType(rounding)
+                 << " activations has no kernel for target '" << target << "'";
+        });
+    return failure(result.wasInterrupted());
   }
 };
 } // namespace

@@ -70,7 +70,7 @@ static LinearOp getProduct(linalg::GenericOp op, OpOperand &operand) {
       linear->getBlock() != op->getBlock() ||
       !op.getMatchingIndexingMap(&operand).isIdentity() ||
       linear.getOutput().getType() != op.getResult(0).getType() ||
-      linear.getWeights().size() != 1)
+      linear.getNumProducts() != 1)
     return nullptr;
   return linear;
 }
@@ -92,6 +92,7 @@ static llvm::SmallVector<OpOperand *> chooseProducts(linalg::GenericOp op) {
   auto matches = [&](OpOperand *other) {
     LinearOp linear = getProduct(op, *other);
     return linear != last && linear.getInput() == last.getInput() &&
+           linear.getFormat() == last.getFormat() &&
            linear.getWeights().getTypes() == last.getWeights().getTypes();
   };
   auto second = llvm::find_if(products, matches);
@@ -137,15 +138,15 @@ LinearOp EpilogueBuilder::build() {
       read.push_back(input);
       others.push_back(input->get());
     }
-  auto fused = LinearOp::create(b, op.getLoc(), op.getResult(0).getType(),
-                                linears.front().getInput(), weights, others,
-                                op.getDpsInits()[0]);
-  size_t count = weights.size() + others.size();
+  auto fused = LinearOp::create(
+      b, op.getLoc(), op.getResult(0).getType(), linears.front().getInput(),
+      weights, others, op.getDpsInits()[0], linears.front().getFormatAttr());
+  size_t count = linears.size() + others.size();
   Block *block = b.createBlock(&fused.getEpilogue(), {},
                                llvm::SmallVector<Type>(count, b.getF32Type()),
                                llvm::SmallVector<Location>(count, op.getLoc()));
   IRMapping map;
-  unsigned nextOther = weights.size();
+  unsigned nextOther = linears.size();
   for (auto [number, linear] : llvm::enumerate(linears)) {
     Value product = block->getArgument(number);
     if (!linear.getEpilogue().empty()) {

@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "nju/Dialect/Exec/IR/Exec.h"
 
 using namespace mlir;
 using namespace nju::lowering;
@@ -154,6 +155,42 @@ static LogicalResult lowerEmbedding(nju::EmbeddingOp op, Lowering &lowering) {
   lowering.bind(op, gather(lowering, weight, {columns, lowering.dim(weight, 1)},
                            indices, /*axis=*/0, Lowering::convert(op.getType()),
                            inPanel));
+  return success();
+}
+
+/// The rows as i64; all of them if none are named.
+static Value rowsOf(nju::DequantizeOp op, Lowering &lowering, Value channels) {
+  Type i64 = lowering.b.getI64Type();
+  if (!op.getRows())
+    return lowering.parallel(
+        RankedTensorType::get({static_cast<int64_t>(op.getChannels())}, i64),
+        {channels}, {}, {}, [&](ImplicitLocOpBuilder &b, ValueRange) -> Value {
+          return arith::IndexCastOp::create(b, i64,
+                                            linalg::IndexOp::create(b, 0));
+        });
+  Value rows = lowering[op.getRows()];
+  lowering.checkIndices(rows, channels);
+  RankedTensorType type = op.getRows().getType();
+  if (type.getElementType() == i64)
+    return rows;
+  return lowering.parallel(
+      type.clone(i64), lowering.dims(rows), {rows},
+      {lowering.b.getMultiDimIdentityMap(type.getRank())},
+      [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+        return arith::ExtSIOp::create(b, i64, args[0]);
+      });
+}
+
+static LogicalResult lowerDequantize(nju::DequantizeOp op, Lowering &lowering) {
+  RankedTensorType type = op.getType();
+  Value rows = rowsOf(op, lowering, lowering.index(op.getChannels()));
+  llvm::SmallVector<Value> dims = lowering.dims(rows);
+  dims.push_back(lowering.index(type.getShape().back()));
+  auto result = nju::exec::DequantizeOp::create(
+      lowering.b, type, lowering[op.getCodes()], lowering[op.getBasis()],
+      lowering[op.getFactors()], rows, lowering.empty(type, dims),
+      op.getFormat(), op.getChannels());
+  lowering.bind(op, result.getResult(), dims);
   return success();
 }
 
@@ -366,6 +403,7 @@ static LogicalResult lowerNonZero(nju::NonZeroOp op, Lowering &lowering) {
 
 void nju::lowering::populateIndexing(Table &table) {
   table.add<CumSumOp>(lowerCumSum);
+  table.add<DequantizeOp>(lowerDequantize);
   table.add<EmbeddingOp>(lowerEmbedding);
   table.add<GatherElementsOp>(lowerGatherElements);
   table.add<GatherNDOp>(lowerGatherND);

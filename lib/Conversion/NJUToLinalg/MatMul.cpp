@@ -140,17 +140,23 @@ Value nju::lowering::emitContraction(Lowering &lowering, RankedTensorType type,
   return result;
 }
 
-static LogicalResult lowerLinear(nju::LinearOp op, Lowering &lowering) {
+/// A product with a packed or quantized weight matrix.
+template <typename OpTy>
+static LogicalResult lowerLinear(OpTy op, Lowering &lowering,
+                                 ArrayRef<Value> weights,
+                                 nju::LCQAttr format = nullptr) {
   Value input = lowering[op.getInput()];
   llvm::SmallVector<Value> dims = lowering.dims(input);
   RankedTensorType type = op.getType();
   dims.back() = lowering.index(type.getShape().back());
-  llvm::SmallVector<Value> others;
+  llvm::SmallVector<Value> operands, others;
+  for (Value weight : weights)
+    operands.push_back(lowering[weight]);
   if (op.getBias())
     others.push_back(lowering[op.getBias()]);
-  auto product = nju::exec::LinearOp::create(lowering.b, type, input,
-                                             lowering[op.getWeight()], others,
-                                             lowering.empty(type, dims));
+  auto product =
+      nju::exec::LinearOp::create(lowering.b, type, input, operands, others,
+                                  lowering.empty(type, dims), format);
   if (op.getBias())
     nju::exec::buildBiasEpilogue(lowering.b, op.getLoc(),
                                  product.getEpilogue());
@@ -159,6 +165,13 @@ static LogicalResult lowerLinear(nju::LinearOp op, Lowering &lowering) {
 }
 
 void nju::lowering::populateMatMul(Table &table) {
-  table.add<LinearOp>(lowerLinear);
+  table.add<LinearOp>(+[](LinearOp op, Lowering &lowering) {
+    return lowerLinear(op, lowering, op.getWeight());
+  });
+  table.add<LCQMatMulOp>(+[](LCQMatMulOp op, Lowering &lowering) {
+    return lowerLinear(op, lowering,
+                       {op.getCodes(), op.getBasis(), op.getFactors()},
+                       op.getFormat());
+  });
   table.add<MatMulOp>(lowerMatMul);
 }

@@ -113,10 +113,8 @@ FailureOr<Value> GraphImporter::importTensor(const onnx::TensorProto &tensor,
                          : Type(cast<FileDataAttr>(*value).getType());
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(main);
-    param =
-        ParamOp::create(builder, loc, builder.getStringAttr(uniqueSymbol(name)),
-                        TypeAttr::get(type), *value, DenseI64ArrayAttr(),
-                        IntegerAttr(), StringAttr());
+    param = ParamOp::create(builder, loc, uniqueSymbol(name), type, *value,
+                            DenseI64ArrayAttr(), IntegerAttr(), StringAttr());
   }
   Value ref =
       ParamRefOp::create(builder, loc, param.getType(),

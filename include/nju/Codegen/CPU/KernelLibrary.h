@@ -81,6 +81,10 @@ enum class ActivationType {
   F32    ///< Not at all.
 };
 
+/// The type that --activations calls so, if there is one.
+std::optional<ActivationType> getActivationType(llvm::StringRef name);
+llvm::StringRef stringifyActivationType(ActivationType type);
+
 /// What distinguishes one product with weights quantized by LCQ from another:
 /// the format of the weights ("nju/Quantization/Packing.h"), and the rest.
 struct LCQLinearOptions {

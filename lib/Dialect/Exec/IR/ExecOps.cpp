@@ -73,7 +73,11 @@ void nju::exec::buildBiasEpilogue(OpBuilder b, Location loc, Region &epilogue) {
 }
 
 LogicalResult nju::exec::LinearOp::verify() {
-  size_t weights = getWeights().size();
+  if (getWeights().size() % getWeightOperands() != 0)
+    return emitOpError() << "has " << getWeights().size()
+                         << " operands of weights with a format, expected "
+                         << getWeightOperands() << " for each";
+  size_t weights = getNumProducts();
   if (getEpilogue().empty()) {
     if (weights != 1 || !getOthers().empty())
       return emitOpError() << "has " << weights << " weights and "
@@ -84,7 +88,9 @@ LogicalResult nju::exec::LinearOp::verify() {
   }
   if (weights < 1 || weights > 2)
     return emitOpError() << "has " << weights << " weights, expected 1 or 2";
-  if (!llvm::all_equal(getWeights().getTypes()))
+  if (weights == 2 &&
+      getWeights().take_front(getWeightOperands()).getTypes() !=
+          getWeights().take_back(getWeightOperands()).getTypes())
     return emitOpError() << "has weights of types " << getWeights().getTypes()
                          << ", expected equal ones";
   Block &block = getEpilogue().front();
@@ -105,6 +111,11 @@ LogicalResult nju::exec::LinearOp::verify() {
 }
 
 void nju::exec::LinearOp::getEffects(
+    llvm::SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+  addBufferEffects(*this, effects);
+}
+
+void nju::exec::DequantizeOp::getEffects(
     llvm::SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
   addBufferEffects(*this, effects);
 }

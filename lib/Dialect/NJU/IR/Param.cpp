@@ -32,18 +32,45 @@ layoutShape(nju::ParamOp op, RankedTensorType data) {
   return shape;
 }
 
-LogicalResult nju::ParamOp::verify() {
-  RankedTensorType data;
+RankedTensorType nju::ParamOp::getDataType() {
   if (auto file = dyn_cast<FileDataAttr>(getData()))
-    data = file.getType();
-  else if (auto elements = dyn_cast<ElementsAttr>(getData()))
-    data = dyn_cast<RankedTensorType>(elements.getShapedType());
+    return file.getType();
+  if (auto elements = dyn_cast<ElementsAttr>(getData()))
+    return dyn_cast<RankedTensorType>(elements.getShapedType());
+  return nullptr;
+}
+
+llvm::SmallVector<int64_t> nju::ParamOp::getMatrixShape() {
+  llvm::SmallVector<int64_t> shape(getDataType().getShape());
+  if (auto permutation = getPermutation())
+    for (auto [i, dimension] : llvm::enumerate(*permutation))
+      shape[i] = getDataType().getDimSize(dimension);
+  return shape;
+}
+
+LogicalResult nju::ParamOp::verify() {
+  RankedTensorType data = getDataType();
   if (!data || !data.hasStaticShape())
     return emitOpError()
            << "has data " << getData()
            << ", expected #nju.file or elements of a static shape";
   FailureOr<llvm::SmallVector<int64_t>> shape = layoutShape(*this, data);
   auto type = cast<RankedTensorType>(getType());
+  if (getFormat().has_value() != getPart().has_value() ||
+      (getFormat() && getPanels()))
+    return emitOpError() << "has a format or a part alone or besides panels, "
+                         << "expected both without panels, or neither";
+  if (succeeded(shape) && getFormat()) {
+    if (shape->size() != 2 || (*shape)[0] < 1 || (*shape)[1] < 1)
+      return emitOpError() << "has a format, but its data is no matrix";
+    auto expected =
+        getFormat()->getPartType(*getPart(), (*shape)[0], (*shape)[1]);
+    if (type != expected)
+      return emitOpError() << "has type " << type << ", but its "
+                           << stringifyLCQPart(*getPart()) << " are "
+                           << expected;
+    return success();
+  }
   if (failed(shape) || type.getShape() != llvm::ArrayRef<int64_t>(*shape))
     return emitOpError() << "has type " << type
                          << ", which its data and layout do not give";

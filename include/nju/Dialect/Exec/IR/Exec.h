@@ -17,6 +17,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "nju/Dialect/NJU/IR/NJU.h"
 
 #include "nju/Dialect/Exec/IR/ExecDialect.h.inc"
 #define GET_OP_CLASSES

@@ -13,11 +13,13 @@ include "mlir/IR/OpBase.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/DestinationStyleOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
+include "nju/Dialect/NJU/IR/LCQ.td"
 
 def Exec_Dialect : Dialect {
   let name = "exec";
   let cppNamespace = "::nju::exec";
   let summary = "The program of one device: buffers and kernel launches in order";
+  let dependentDialects = ["::nju::NJUDialect"];
   let description = [{
     What the graph became once its values are buffers: a straight sequence of
     kernel launches on memrefs. Kernels are `func.func`s whose first two
@@ -75,9 +77,10 @@ def Exec_LinearOp : Exec_DestinationOp<"linear", [AttrSizedOperandSegments]> {
     one or two `weights` of equal types), then the elements of `others` that
     belong to it, and yields what `output` gets. `others` have the shape of
     `output`, or one dimension, the last of `output`. All elements but those of
-    the weights are f32.
+    the weights are f32. With `format`, each weight is three operands, the
+    codes, the basis and the factors of a quantized matrix.
 
-    Example:
+    Examples:
 
     ```mlir
     func.func @f(%x: memref<?x64xf32>, %w: memref<4x64x32xf16>, %r: memref<?x100xf32>, %y: memref<?x100xf32>) {
@@ -88,17 +91,55 @@ def Exec_LinearOp : Exec_DestinationOp<"linear", [AttrSizedOperandSegments]> {
       }
       return
     }
+    func.func @g(%x: memref<?x64xf32>, %codes: memref<7x544xi8>, %basis: memref<1x16xi8>, %factors: memref<1x112xf32>, %y: memref<?x100xf32>) {
+      exec.linear ins(%x, %codes, %basis, %factors : memref<?x64xf32>, memref<7x544xi8>, memref<1x16xi8>, memref<1x112xf32>) outs(%y : memref<?x100xf32>) {format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>}
+      return
+    }
     ```
   }];
   let arguments = (ins Exec_AnyBuffer:$input, Variadic<Exec_AnyBuffer>:$weights,
-                       Variadic<Exec_AnyBuffer>:$others, Exec_AnyBuffer:$output);
+                       Variadic<Exec_AnyBuffer>:$others, Exec_AnyBuffer:$output,
+                       OptionalAttr<NJU_LCQAttr>:$format);
   let regions = (region MaxSizedRegion<1>:$epilogue);
   let assemblyFormat = [{
     `ins` `(` $input `,` $weights `:` type($input) `,` type($weights) `)`
     (`with` `(` $others^ `:` type($others) `)`)? `outs` `(` $output `:` type($output) `)`
     (`epilogue` $epilogue^)? attr-dict (`->` type($result)^)?
   }];
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getOutputMutable(); }
+    /// Operands that are one weight.
+    int64_t getWeightOperands() { return getFormat() ? 3 : 1; }
+    /// Products of the input: weights.
+    int64_t getNumProducts() { return getWeights().size() / getWeightOperands(); }
+  }];
   let hasVerifier = 1;
+}
+
+def Exec_DequantizeOp : Exec_DestinationOp<"dequantize"> {
+  let summary = "Rows of a matrix quantized by LCQ, in f32";
+  let description = [{
+    As `nju.dequantize` with `rows`, into `output`. Rows out of range are those
+    next to them.
+
+    Example:
+
+    ```mlir
+    func.func @f(%codes: memref<7x544xi8>, %basis: memref<1x16xi8>, %factors: memref<1x112xf32>, %rows: memref<1x?xi64>, %y: memref<1x?x64xf32>) {
+      exec.dequantize ins(%codes, %basis, %factors, %rows : memref<7x544xi8>, memref<1x16xi8>, memref<1x112xf32>, memref<1x?xi64>) outs(%y : memref<1x?x64xf32>) {channels = 100 : i64, format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>}
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Exec_AnyBuffer:$codes, Exec_AnyBuffer:$basis,
+                       Exec_AnyBuffer:$factors, Exec_AnyBuffer:$rows,
+                       Exec_AnyBuffer:$output, NJU_LCQAttr:$format,
+                       I64Attr:$channels);
+  let assemblyFormat = [{
+    `ins` `(` $codes `,` $basis `,` $factors `,` $rows `:` type($codes) `,`
+    type($basis) `,` type($factors) `,` type($rows) `)`
+    `outs` `(` $output `:` type($output) `)` attr-dict (`->` type($result)^)?
+  }];
 }
 
 def Exec_YieldOp : Op<Exec_Dialect, "yield", [Pure, Terminator, HasParent<"LinearOp">]> {

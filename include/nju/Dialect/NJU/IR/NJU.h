@@ -17,6 +17,7 @@
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "nju/Support/LCQLayout.h"
 
 #include "nju/Dialect/NJU/IR/NJUDialect.h.inc"
 #include "nju/Dialect/NJU/IR/NJUEnums.h.inc"

@@ -16,6 +16,7 @@ include "nju/Dialect/NJU/IR/MatMul.td"
 include "nju/Dialect/NJU/IR/MLP.td"
 include "nju/Dialect/NJU/IR/Normalization.td"
 include "nju/Dialect/NJU/IR/Param.td"
+include "nju/Dialect/NJU/IR/Quantization.td"
 include "nju/Dialect/NJU/IR/Reduction.td"
 include "nju/Dialect/NJU/IR/Shape.td"
 

@@ -10,6 +10,7 @@
 #define NJU_DIALECT_NJU_IR_PARAM
 
 include "nju/Dialect/NJU/IR/NJUBase.td"
+include "nju/Dialect/NJU/IR/LCQ.td"
 include "mlir/IR/SymbolInterfaces.td"
 
 def NJU_FileDataAttr : AttrDef<NJU_Dialect, "FileData"> {
@@ -33,18 +34,35 @@ def NJU_ParamOp : NJU_Op<"param", [Symbol]> {
     order: the dimensions are permuted by `permutation`; the elements are
     converted to those of `type`; with `panels = N`, a matrix `[K, N]` is cut
     into panels of `panels` columns, `[ceil(N / panels), K, panels]`, and the
-    last panel is filled with zeros.
+    last panel is filled with zeros. Instead, with `format`, a matrix `[K, N]` is
+    quantized, and the tensor is its `part`; it is quantized when it is written.
 
-    Example:
+    Examples:
 
     ```mlir
     nju.param @wq : tensor<64x2048x32xf16> = #nju.file<"model.onnx.data", 4096, tensor<2048x2048xf16>> {permutation = array<i64: 1, 0>, panels = 32 : i64}
+    nju.param @wk : tensor<128x17408xi8> = #nju.file<"model.onnx.data", 4096, tensor<2048x2048xf16>> {permutation = array<i64: 1, 0>, format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>, part = #nju.part<codes>}
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
                        AnyAttr:$data, OptionalAttr<DenseI64ArrayAttr>:$permutation,
                        OptionalAttr<I64Attr>:$panels,
+                       OptionalAttr<NJU_LCQAttr>:$format,
+                       OptionalAttr<NJU_LCQPartAttr>:$part,
                        OptionalAttr<StrAttr>:$sym_visibility);
+  let builders = [OpBuilder<(ins "::llvm::StringRef":$name, "::mlir::Type":$type,
+      "::mlir::Attribute":$data, "::mlir::DenseI64ArrayAttr":$permutation,
+      "::mlir::IntegerAttr":$panels, "::mlir::StringAttr":$visibility), [{
+    build($_builder, $_state, $_builder.getStringAttr(name),
+          ::mlir::TypeAttr::get(type), data, permutation, panels,
+          /*format=*/nullptr, /*part=*/nullptr, visibility);
+  }]>];
+  let extraClassDeclaration = [{
+    /// The type of the data.
+    ::mlir::RankedTensorType getDataType();
+    /// The data's shape, permuted: [K, N] of a matrix.
+    ::llvm::SmallVector<int64_t> getMatrixShape();
+  }];
   let assemblyFormat = "$sym_name `:` $type `=` $data attr-dict";
   let hasVerifier = 1;
 }

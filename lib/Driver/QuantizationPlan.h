@@ -1,0 +1,55 @@
+//===- QuantizationPlan.h - Which weight gets which format ------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_LIB_DRIVER_QUANTIZATIONPLAN_H
+#define NJU_LIB_DRIVER_QUANTIZATIONPLAN_H
+
+#include "nju/Quantization/LCQOptions.h"
+#include "nju/Transforms/QuantizableWeights.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include <optional>
+#include <vector>
+
+namespace nju {
+
+/// Formats by the names and roles of weights. A format is one that
+/// `LCQOptions::parse` reads, or none: the weight stays as it is.
+class QuantizationPlan {
+public:
+  using Format = std::optional<lcq::LCQOptions>;
+
+  /// The plan of `--quantize=TEXT`: the format for all matrices of products,
+  /// but at least 4 bits for embeddings and the head, whose every row is one
+  /// token's, and none for matrices that are too small to gain from it.
+  static llvm::Expected<QuantizationPlan> get(llvm::StringRef text);
+
+  /// Changes the plan by a JSON file (docs/quantization.md).
+  llvm::Error read(llvm::StringRef path);
+
+  /// The format of each weight. An error if the plan names what is none of
+  /// them.
+  llvm::Expected<std::vector<Format>>
+  choose(llvm::ArrayRef<QuantizableWeight> weights) const;
+
+private:
+  struct Rule {
+    std::string pattern; ///< A name, in which * is any text.
+    Format format;
+  };
+  llvm::Error parse(llvm::StringRef text);
+  const Rule *findRule(llvm::StringRef name) const;
+
+  Format matrices, embedding, head;
+  std::vector<Rule> rules;
+  std::string source; ///< The file, for errors.
+};
+
+} // namespace nju
+
+#endif // NJU_LIB_DRIVER_QUANTIZATIONPLAN_H

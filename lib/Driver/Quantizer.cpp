@@ -1,0 +1,278 @@
+//===- Quantizer.cpp - Quantizes the weights of a model ---------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Quantizer.h"
+
+#include "Calibration.h"
+#include "QuantizationPlan.h"
+#include "mlir/Pass/PassManager.h"
+#include "nju/Dialect/NJU/IR/WeightLayout.h"
+#include "nju/Quantization/Calibrated.h"
+#include "nju/Target/MatrixRows.h"
+#include "nju/Transforms/Passes.h"
+#include "nju/checksum.h"
+
+using namespace mlir;
+using namespace nju;
+
+/// Solutions for the scales and descents on the codes, in turn.
+static constexpr int kCalibrationRounds = 3;
+
+/// Changes when the same weights give another matrix than before.
+static constexpr llvm::StringLiteral kMethod = "lcq method 1";
+
+Quantizer::Quantizer(const CompileOptions &options)
+    : options(options), store(options.output + ".quantizing") {}
+
+static lcq::LCQOptions optionsOf(LCQAttr format) {
+  lcq::LCQOptions options;
+  options.bits = format.getBits();
+  options.group = format.getGroup();
+  options.rank = format.getRank();
+  options.scaleBits = format.getScaleBits();
+  options.offset = format.getOffset();
+  return options;
+}
+
+static llvm::Expected<QuantizationPlan>
+readPlan(const CompileOptions &options) {
+  llvm::Expected<QuantizationPlan> plan = QuantizationPlan::get(
+      options.quantize.empty() ? "none" : options.quantize);
+  if (!plan)
+    return llvm::createStringError("--quantize: " +
+                                   llvm::toString(plan.takeError()));
+  if (!options.quantizePlan.empty())
+    if (llvm::Error error = plan->read(options.quantizePlan))
+      return std::move(error);
+  return plan;
+}
+
+llvm::Error Quantizer::check() const {
+  if (!options.calibration.empty() && !options.quantizes())
+    return llvm::createStringError("--calibration is for quantized weights, "
+                                   "expected --quantize or --quantize-plan");
+  llvm::Expected<QuantizationPlan> plan = readPlan(options);
+  return plan ? llvm::Error::success() : plan.takeError();
+}
+
+/// The function that a model is run by.
+static func::FuncOp programOf(ModuleOp module) {
+  for (StringRef name : {"step", "main"})
+    if (auto function = module.lookupSymbol<func::FuncOp>(name))
+      return function;
+  return nullptr;
+}
+
+LogicalResult Quantizer::rewrite(ModuleOp module) {
+  llvm::Expected<QuantizationPlan> plan = readPlan(options);
+  if (!plan)
+    return module.emitError() << llvm::toString(plan.takeError());
+  SmallVector<QuantizableWeight> weights = collectQuantizableWeights(module);
+  auto formats = plan->choose(weights);
+  if (!formats)
+    return module.emitError() << llvm::toString(formats.takeError());
+  for (auto [weight, format] : llvm::zip_equal(weights, *formats))
+    if (format)
+      weight.param->setAttr(kQuantizeAttr,
+                            LCQAttr::get(module.getContext(), format->bits,
+                                         format->group, format->rank,
+                                         format->scaleBits, format->offset));
+  if (!options.calibration.empty() && options.emit == EmitKind::So) {
+    CalibrationOptions data{options.calibration, options.input,
+                            options.calibrationTokens};
+    llvm::Expected<TokenBatch> read =
+        CalibrationData(data).read(programOf(module));
+    if (!read)
+      return module.emitError() << llvm::toString(read.takeError());
+    tokens = std::move(*read);
+    dense = module.clone();
+  }
+  PassManager manager(module.getContext());
+  manager.addPass(createQuantizeWeights());
+  return manager.run(module);
+}
+
+/// The name of the codes of a param's matrix.
+static StringRef matrixName(ParamOp param) {
+  StringRef name = param.getSymName();
+  if (*param.getPart() != LCQPart::Codes)
+    name.consume_back("." + stringifyLCQPart(*param.getPart()).str());
+  return name;
+}
+
+/// What the values of a matrix depend on.
+llvm::Expected<std::string> Quantizer::keyOf(ParamOp param) const {
+  llvm::Expected<std::string> source = describeWeightSource(param);
+  if (!source)
+    return source.takeError();
+  Checksum data;
+  for (const std::vector<int32_t> &sequence : tokens.sequences) {
+    uint64_t size = sequence.size();
+    data.update(&size, sizeof(size));
+    data.update(sequence.data(), size * sizeof(int32_t));
+  }
+  return llvm::formatv("{0}\n{1}\n{2}\ncalibration {3}", kMethod,
+                       optionsOf(*param.getFormat()).str(), *source,
+                       tokens.sequences.empty() ? "none" : data.hex())
+      .str();
+}
+
+/// Bytes of a job, as progress.
+static uint64_t bytesOf(ParamOp codes) {
+  return getWeightBytes(cast<RankedTensorType>(codes.getType()));
+}
+
+static LogicalResult reportFailure(ParamOp param, llvm::Error error) {
+  return param.emitError() << "cannot quantize weight '" << param.getSymName()
+                           << "': " << llvm::toString(std::move(error));
+}
+
+/// Stores a matrix in the form of the kernels.
+llvm::Error Quantizer::save(Job &job, const lcq::QuantizedMatrix &matrix,
+                            const lcq::QuantizationError &error,
+                            std::optional<double> outputError) {
+  llvm::Expected<lcq::PackedMatrix> packed = lcq::pack(matrix);
+  if (!packed)
+    return packed.takeError();
+  lcq::StoredMatrix stored;
+  stored.basis = std::move(packed->basis);
+  stored.factors = std::move(packed->factors);
+  stored.codes = std::move(packed->stream);
+  stored.weights = error;
+  stored.outputError = outputError;
+  if (llvm::Error failed = store.save(job.codes.getSymName(), job.key, stored))
+    return failed;
+  job.isDone = true;
+  addCosts(job, stored);
+  return llvm::Error::success();
+}
+
+void Quantizer::addCosts(Job &job, const lcq::StoredMatrix &matrix) {
+  QuantizedWeightCosts cost;
+  cost.name = job.codes.getSymName().str();
+  cost.format = optionsOf(*job.codes.getFormat()).str();
+  SmallVector<int64_t> shape = job.codes.getMatrixShape();
+  cost.elements = shape[0] * shape[1];
+  cost.bytes = matrix.basis.size() + matrix.codes.size() +
+               matrix.factors.size() * sizeof(float);
+  cost.weightError = matrix.weights.getRelative();
+  cost.outputError = matrix.outputError;
+  costs.push_back(std::move(cost));
+  doneBytes += bytesOf(job.codes);
+  progress(doneBytes, totalBytes);
+}
+
+/// All matrices that are written. Those in the folder are done.
+LogicalResult Quantizer::makeJobs(ModuleOp module) {
+  for (auto param : module.getOps<ParamOp>())
+    if (param.getPart() == LCQPart::Codes && getWeightOffset(param)) {
+      jobs.push_back({param, "", false});
+      totalBytes += bytesOf(param);
+    }
+  for (Job &job : jobs) {
+    llvm::Expected<std::string> key = keyOf(job.codes);
+    if (!key)
+      return reportFailure(job.codes, key.takeError());
+    job.key = std::move(*key);
+    if (auto known = store.load(job.codes.getSymName(), job.key)) {
+      job.isDone = true;
+      addCosts(job, *known);
+    }
+  }
+  return success();
+}
+
+llvm::Error Quantizer::quantizeWithoutData(Job &job) {
+  auto rows = openWeightRows(job.codes);
+  if (!rows)
+    return rows.takeError();
+  lcq::QuantizationError error;
+  llvm::Expected<lcq::QuantizedMatrix> matrix =
+      lcq::quantizeDataFree(**rows, optionsOf(*job.codes.getFormat()), &error);
+  if (!matrix)
+    return matrix.takeError();
+  return save(job, *matrix, error);
+}
+
+llvm::Error
+Quantizer::consume(InputMoments &moments,
+                   llvm::MutableArrayRef<ExecutionListener::Weight> weights) {
+  for (ExecutionListener::Weight &weight : weights) {
+    auto job = llvm::find_if(jobs, [&](const Job &job) {
+      ParamOp codes = job.codes;
+      return codes.getSymName() == weight.param.getSymName();
+    });
+    if (job == jobs.end() || job->isDone)
+      continue;
+    auto rows = openWeightRows(job->codes);
+    if (!rows)
+      return rows.takeError();
+    lcq::CalibrationReport report;
+    llvm::Expected<lcq::QuantizedMatrix> matrix = lcq::quantizeCalibrated(
+        **rows, llvm::ArrayRef<float>(moments.moments),
+        optionsOf(*job->codes.getFormat()), kCalibrationRounds, &report);
+    if (!matrix)
+      return matrix.takeError();
+    double error = report.zeroObjective > 0
+                       ? report.objective / report.zeroObjective
+                       : 0.0;
+    if (llvm::Error failed = save(*job, *matrix, report.weights, error))
+      return failed;
+  }
+  return llvm::Error::success();
+}
+
+LogicalResult
+Quantizer::quantize(ModuleOp module,
+                    llvm::function_ref<void(uint64_t, uint64_t)> showProgress) {
+  progress = showProgress;
+  if (failed(makeJobs(module)))
+    return failure();
+  auto isDone = [](const Job &job) { return job.isDone; };
+  if (dense && !llvm::all_of(jobs, isDone)) {
+    FileParamSource source(*dense);
+    if (llvm::Error error =
+            runCalibration(programOf(*dense), tokens, source, *this))
+      return module.emitError()
+             << "cannot calibrate: " << llvm::toString(std::move(error));
+  }
+  // What no product multiplies has no moments.
+  for (Job &job : jobs)
+    if (!job.isDone)
+      if (llvm::Error error = quantizeWithoutData(job))
+        return reportFailure(job.codes, std::move(error));
+  return success();
+}
+
+llvm::Expected<llvm::ArrayRef<char>> Quantizer::get(ParamOp param) {
+  StringRef name = matrixName(param);
+  if (currentName != name) {
+    llvm::Expected<std::string> key = keyOf(param);
+    if (!key)
+      return key.takeError();
+    std::optional<lcq::StoredMatrix> known = store.load(name, *key);
+    if (!known)
+      return llvm::createStringError("its quantized form is no longer in '" +
+                                     store.getFolder() + "'");
+    current = std::move(*known);
+    currentName = name.str();
+  }
+  auto bytes = [](const auto &elements) {
+    return llvm::ArrayRef<char>(reinterpret_cast<const char *>(elements.data()),
+                                elements.size() * sizeof(elements.front()));
+  };
+  switch (*param.getPart()) {
+  case LCQPart::Codes:
+    return bytes(current.codes);
+  case LCQPart::Basis:
+    return bytes(current.basis);
+  case LCQPart::Factors:
+    break;
+  }
+  return bytes(current.factors);
+}

@@ -1,0 +1,85 @@
+//===- Quantizer.h - Quantizes the weights of a model -----------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_LIB_DRIVER_QUANTIZER_H
+#define NJU_LIB_DRIVER_QUANTIZER_H
+
+#include "Report.h"
+#include "nju/Driver/Compile.h"
+#include "nju/Execution/Calibration.h"
+#include "nju/Quantization/MatrixStore.h"
+#include "nju/Target/WeightFile.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+
+namespace nju {
+
+/// Quantizes the weights of a compilation. `rewrite` changes the module,
+/// `quantize` computes what the module then says, and the writer of the weight
+/// file gets it from here. Finished matrices lie in a folder beside the output
+/// until `finish`, so that a run that was interrupted goes on with the next.
+class Quantizer : public QuantizedWeights, CalibrationConsumer {
+public:
+  explicit Quantizer(const CompileOptions &options);
+
+  /// An error if options contradict each other or have values out of range;
+  /// before anything else is done.
+  llvm::Error check() const;
+
+  /// Chooses formats and replaces products and look-ups, after the graph
+  /// pipeline.
+  mlir::LogicalResult rewrite(mlir::ModuleOp module);
+
+  /// Quantizes every matrix of the module that is not in the folder yet.
+  mlir::LogicalResult
+  quantize(mlir::ModuleOp module,
+           llvm::function_ref<void(uint64_t, uint64_t)> progress);
+
+  llvm::Expected<llvm::ArrayRef<char>> get(ParamOp param) override;
+
+  /// What was quantized, for the report.
+  llvm::ArrayRef<QuantizedWeightCosts> getCosts() const { return costs; }
+
+  /// Removes the folder.
+  void finish() { store.remove(); }
+
+private:
+  /// A matrix to be quantized.
+  struct Job {
+    ParamOp codes;
+    std::string key; ///< See MatrixStore.
+    bool isDone = false;
+  };
+
+  mlir::LogicalResult makeJobs(mlir::ModuleOp module);
+  llvm::Error
+  consume(InputMoments &moments,
+          llvm::MutableArrayRef<ExecutionListener::Weight> weights) override;
+  llvm::Error quantizeWithoutData(Job &job);
+  llvm::Error save(Job &job, const lcq::QuantizedMatrix &matrix,
+                   const lcq::QuantizationError &error,
+                   std::optional<double> outputError = std::nullopt);
+  llvm::Expected<std::string> keyOf(ParamOp param) const;
+  void addCosts(Job &job, const lcq::StoredMatrix &matrix);
+
+  const CompileOptions &options;
+  lcq::MatrixStore store;
+  /// The module before `rewrite`, if it is to be run.
+  mlir::OwningOpRef<mlir::ModuleOp> dense;
+  TokenBatch tokens;
+  std::vector<Job> jobs;
+  llvm::function_ref<void(uint64_t, uint64_t)> progress = nullptr;
+  uint64_t totalBytes = 0, doneBytes = 0;
+  std::vector<QuantizedWeightCosts> costs;
+  /// The matrix that `get` read last, and its name.
+  lcq::StoredMatrix current;
+  std::string currentName;
+};
+
+} // namespace nju
+
+#endif // NJU_LIB_DRIVER_QUANTIZER_H

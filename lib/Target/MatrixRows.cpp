@@ -1,0 +1,170 @@
+//===- MatrixRows.cpp - The rows of a weight matrix -------------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "nju/Target/MatrixRows.h"
+
+#include "WeightConversion.h"
+#include "WeightSource.h"
+#include "nju/checksum.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include <vector>
+
+using namespace mlir;
+using namespace nju;
+
+static std::string folderOf(ParamOp param) {
+  auto folder = param->getParentOfType<ModuleOp>()->getAttrOfType<StringAttr>(
+      "nju.folder");
+  return folder ? folder.str() : ".";
+}
+
+static std::string pathOf(FileDataAttr file, ParamOp param) {
+  llvm::SmallString<256> path(folderOf(param));
+  llvm::sys::path::append(path, file.getPath());
+  return std::string(path);
+}
+
+namespace {
+
+/// Rows that own what they read from.
+class OwnedRows : public lcq::WeightRows {
+public:
+  OwnedRows(lcq::StridedWeights weights, llvm::sys::fs::mapped_file_region map,
+            std::vector<char> copy)
+      : WeightRows(weights.getRows(), weights.getColumns()), weights(weights),
+        map(std::move(map)), copy(std::move(copy)) {}
+
+  llvm::Error read(int64_t begin, int64_t end,
+                   llvm::MutableArrayRef<float> out) const override {
+    return weights.read(begin, end, out);
+  }
+
+private:
+  lcq::StridedWeights weights;
+  llvm::sys::fs::mapped_file_region map;
+  std::vector<char> copy;
+};
+
+} // namespace
+
+/// Maps the file's tensor; `data` is where it begins.
+static llvm::Expected<llvm::sys::fs::mapped_file_region>
+mapFile(FileDataAttr file, ParamOp param, uint64_t bytes, const char *&data) {
+  std::string path = pathOf(file, param);
+  auto failure = [&](std::error_code error) {
+    return llvm::createStringError("cannot read '" + path +
+                                   "': " + error.message());
+  };
+  llvm::Expected<llvm::sys::fs::file_t> opened =
+      llvm::sys::fs::openNativeFileForRead(path);
+  if (!opened)
+    return failure(llvm::errorToErrorCode(opened.takeError()));
+  llvm::sys::fs::file_status status;
+  std::error_code error = llvm::sys::fs::status(*opened, status);
+  uint64_t begin = file.getOffset();
+  if (!error &&
+      (begin > status.getSize() || bytes > status.getSize() - begin)) {
+    llvm::sys::fs::closeFile(*opened);
+    return llvm::createStringError(
+        llvm::formatv("'{0}' has {1} bytes, expected at least {2}",
+                      file.getPath(), status.getSize(), begin + bytes)
+            .str());
+  }
+  uint64_t page = llvm::sys::fs::mapped_file_region::alignment();
+  uint64_t before = begin % page;
+  llvm::sys::fs::mapped_file_region map;
+  if (!error)
+    map = llvm::sys::fs::mapped_file_region(
+        *opened, llvm::sys::fs::mapped_file_region::readonly, before + bytes,
+        begin - before, error);
+  llvm::sys::fs::closeFile(*opened);
+  if (error)
+    return failure(error);
+  data = map.const_data() + before;
+  return map;
+}
+
+static std::optional<lcq::WeightType> weightTypeOf(Type type) {
+  if (type.isF32())
+    return lcq::WeightType::F32;
+  if (type.isF16())
+    return lcq::WeightType::F16;
+  if (type.isBF16())
+    return lcq::WeightType::BF16;
+  return std::nullopt;
+}
+
+llvm::Expected<std::unique_ptr<lcq::WeightRows>>
+nju::openWeightRows(ParamOp param) {
+  SourceFiles files(folderOf(param));
+  WeightSource source(param, files);
+  RankedTensorType type = source.getType();
+  int64_t count = type.getNumElements();
+  Type f32 = Float32Type::get(param.getContext());
+  std::optional<lcq::WeightType> stored = weightTypeOf(type.getElementType());
+  llvm::sys::fs::mapped_file_region map;
+  std::vector<char> copy;
+  const char *data = nullptr;
+  if (auto file = dyn_cast<FileDataAttr>(param.getData())) {
+    auto mapped = mapFile(file, param, count * source.getWidth(), data);
+    if (!mapped)
+      return mapped.takeError();
+    map = std::move(*mapped);
+  } else {
+    copy.resize(count * source.getWidth());
+    if (llvm::Error error = source.readFlat(0, count, copy.data()))
+      return std::move(error);
+    data = copy.data();
+  }
+  if (!stored) {
+    std::vector<char> converted(count * sizeof(float));
+    if (!convertElements(data, type.getElementType(), converted.data(), f32,
+                         count))
+      return llvm::createStringError("cannot quantize weights of this type, "
+                                     "expected floats");
+    copy = std::move(converted);
+    data = copy.data();
+    stored = lcq::WeightType::F32;
+  } else if (reinterpret_cast<uintptr_t>(data) % source.getWidth() != 0) {
+    copy.assign(data, data + count * source.getWidth());
+    data = copy.data();
+  }
+  // The matrix is [columns, rows]; dimension i of it is permutation[i].
+  auto permutation = param.getPermutation();
+  int64_t columnDimension = permutation ? (*permutation)[0] : 0;
+  int64_t columns = type.getDimSize(columnDimension);
+  int64_t rows = type.getDimSize(1 - columnDimension);
+  bool rowMajor = columnDimension == 1;
+  lcq::StridedWeights weights(data, *stored, rows, columns,
+                              rowMajor ? columns : 1, rowMajor ? 1 : rows);
+  return std::make_unique<OwnedRows>(weights, std::move(map), std::move(copy));
+}
+
+llvm::Expected<std::string> nju::describeWeightSource(ParamOp param) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  if (auto file = dyn_cast<FileDataAttr>(param.getData())) {
+    llvm::sys::fs::file_status status;
+    std::string path = pathOf(file, param);
+    if (std::error_code error = llvm::sys::fs::status(path, status))
+      return llvm::createStringError("cannot read '" + path +
+                                     "': " + error.message());
+    out << file << " " << status.getSize() << " "
+        << status.getLastModificationTime().time_since_epoch().count();
+  } else {
+    std::string data;
+    llvm::raw_string_ostream(data) << param.getData();
+    Checksum checksum;
+    checksum.update(data.data(), data.size());
+    out << "elements " << checksum.hex();
+  }
+  if (auto permutation = param.getPermutation())
+    llvm::interleave(*permutation, out << " permutation ", ",");
+  return text;
+}

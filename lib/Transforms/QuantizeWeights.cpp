@@ -1,0 +1,223 @@
+//===- QuantizeWeights.cpp - Matrices become quantized ----------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "nju/Dialect/NJU/IR/NJU.h"
+#include "nju/Transforms/Passes.h"
+#include "nju/Transforms/QuantizableWeights.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+namespace nju {
+#define GEN_PASS_DEF_QUANTIZEWEIGHTS
+#include "nju/Transforms/Passes.h.inc"
+} // namespace nju
+
+using namespace mlir;
+using namespace nju;
+
+/// Whether the product's elements become the logits of a language model.
+static bool isHead(LinearOp linear) {
+  auto lm = linear->getParentOfType<ModuleOp>()->getAttrOfType<DictionaryAttr>(
+      "nju.lm");
+  auto vocabulary = lm ? lm.getAs<IntegerAttr>("vocabulary") : IntegerAttr();
+  return vocabulary &&
+         linear.getType().getShape().back() == vocabulary.getInt();
+}
+
+/// Adds what one use of the weight says. False if there is no such use of a
+/// quantized matrix.
+static bool addUse(Operation *user, Value ref, QuantizableWeight &weight) {
+  if (auto linear = dyn_cast<LinearOp>(user)) {
+    if (linear.getWeight() != ref)
+      return false;
+    weight.isProduct = true;
+    weight.isHead |= isHead(linear);
+    return true;
+  }
+  weight.isEmbedding = true;
+  if (auto embedding = dyn_cast<EmbeddingOp>(user))
+    return embedding.getWeight() == ref;
+  auto gather = dyn_cast<GatherOp>(user);
+  return gather && gather.getInput() == ref && gather.getAxis() == 0;
+}
+
+SmallVector<QuantizableWeight> nju::collectQuantizableWeights(ModuleOp module) {
+  SymbolTable symbols(module);
+  llvm::MapVector<ParamOp, SmallVector<ParamRefOp>> refs;
+  module.walk([&](ParamRefOp ref) {
+    refs[symbols.lookup<ParamOp>(ref.getParam())].push_back(ref);
+  });
+  SmallVector<QuantizableWeight> weights;
+  for (auto &[param, uses] : refs) {
+    QuantizableWeight weight;
+    weight.param = param;
+    bool isMatrix = isa<FloatType>(getElementTypeOrSelf(param.getType())) &&
+                    !param.getFormat();
+    SmallVector<int64_t> shape = param.getMatrixShape();
+    if (!isMatrix || shape.size() != 2 || shape[0] < 1 || shape[1] < 1)
+      continue;
+    bool fits = llvm::all_of(uses, [&](ParamRefOp ref) {
+      return llvm::all_of(ref->getUsers(), [&](Operation *user) {
+        return addUse(user, ref, weight);
+      });
+    });
+    if (!fits || (!weight.isProduct && !weight.isEmbedding))
+      continue;
+    weight.permutation = {0, 1};
+    if (auto permutation = param.getPermutation())
+      weight.permutation.assign(permutation->begin(), permutation->end());
+    // A table that is only looked up is stored [rows, columns].
+    if (!param.getPanels()) {
+      std::swap(shape[0], shape[1]);
+      std::swap(weight.permutation[0], weight.permutation[1]);
+    }
+    weight.columns = shape[0];
+    weight.rows = shape[1];
+    weights.push_back(weight);
+  }
+  return weights;
+}
+
+namespace {
+
+/// The params of a matrix that is quantized.
+struct Parts {
+  ParamOp codes, basis, factors;
+};
+
+struct QuantizeWeights : nju::impl::QuantizeWeightsBase<QuantizeWeights> {
+  using QuantizeWeightsBase::QuantizeWeightsBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    SmallVector<QuantizableWeight> weights = collectQuantizableWeights(module);
+    SymbolTable symbols(module);
+    for (auto param : module.getOps<ParamOp>())
+      if (failed(checkRequest(param, weights)))
+        return signalPassFailure();
+    for (const QuantizableWeight &weight : weights)
+      if (auto format = weight.param->getAttrOfType<LCQAttr>(kQuantizeAttr)) {
+        quantize(symbols, weight, format);
+        ++numQuantized;
+      }
+  }
+
+  LogicalResult checkRequest(ParamOp param,
+                             ArrayRef<QuantizableWeight> weights);
+  void quantize(SymbolTable &symbols, const QuantizableWeight &weight,
+                LCQAttr format);
+  Parts createParts(SymbolTable &symbols, const QuantizableWeight &weight,
+                    LCQAttr format);
+};
+
+} // namespace
+
+/// What is looked up is f32 now: casts of the stored type to it vanish.
+static void replaceRows(Operation *lookUp, Value rows) {
+  Value old = lookUp->getResult(0);
+  for (Operation *user : llvm::make_early_inc_range(old.getUsers()))
+    if (isa<CastOp>(user) && user->getResult(0).getType() == rows.getType()) {
+      user->getResult(0).replaceAllUsesWith(rows);
+      user->erase();
+    }
+  if (old.use_empty())
+    return;
+  OpBuilder builder(lookUp);
+  if (old.getType() != rows.getType())
+    rows = CastOp::create(builder, lookUp->getLoc(), old.getType(), rows);
+  old.replaceAllUsesWith(rows);
+}
+
+LogicalResult
+QuantizeWeights::checkRequest(ParamOp param,
+                              ArrayRef<QuantizableWeight> weights) {
+  Attribute request = param->getAttr(kQuantizeAttr);
+  if (!request)
+    return success();
+  if (!isa<LCQAttr>(request))
+    return param.emitOpError() << "has " << kQuantizeAttr << " = " << request
+                               << ", expected an #nju.lcq";
+  auto isParam = [&](const QuantizableWeight &weight) {
+    return weight.param == param;
+  };
+  if (llvm::any_of(weights, isParam))
+    return success();
+  return param.emitOpError()
+         << "cannot be quantized, expected a matrix that products multiply "
+         << "or whose rows are looked up, and nothing else";
+}
+
+Parts QuantizeWeights::createParts(SymbolTable &symbols,
+                                   const QuantizableWeight &weight,
+                                   LCQAttr format) {
+  ParamOp source = weight.param;
+  OpBuilder builder(source);
+  DenseI64ArrayAttr permutation;
+  if (weight.permutation[0] != 0)
+    permutation = builder.getDenseI64ArrayAttr(weight.permutation);
+  auto create = [&](LCQPart part) {
+    std::string name = source.getSymName().str();
+    if (part != LCQPart::Codes)
+      name += "." + stringifyLCQPart(part).str();
+    auto param =
+        ParamOp::create(builder, source.getLoc(), name,
+                        format.getPartType(part, weight.columns, weight.rows),
+                        source.getData(), permutation, /*panels=*/nullptr,
+                        format, LCQPartAttr::get(builder.getContext(), part),
+                        source.getSymVisibilityAttr());
+    symbols.insert(param);
+    return param;
+  };
+  // They are read in this order.
+  ParamOp basis = create(LCQPart::Basis), factors = create(LCQPart::Factors);
+  symbols.remove(source);
+  return {create(LCQPart::Codes), basis, factors};
+}
+
+void QuantizeWeights::quantize(SymbolTable &symbols,
+                               const QuantizableWeight &weight,
+                               LCQAttr format) {
+  ParamOp source = weight.param;
+  SmallVector<ParamRefOp> refs;
+  getOperation().walk([&](ParamRefOp ref) {
+    if (ref.getParam() == source.getSymName())
+      refs.push_back(ref);
+  });
+  Parts parts = createParts(symbols, weight, format);
+  for (ParamRefOp ref : refs) {
+    OpBuilder builder(ref);
+    auto refer = [&](ParamOp param) -> Value {
+      return ParamRefOp::create(builder, ref.getLoc(), param.getType(),
+                                param.getSymName());
+    };
+    Value basis = refer(parts.basis), factors = refer(parts.factors),
+          codes = refer(parts.codes);
+    for (Operation *user : llvm::make_early_inc_range(ref->getUsers())) {
+      OpBuilder at(user);
+      if (auto linear = dyn_cast<LinearOp>(user)) {
+        auto product = LCQMatMulOp::create(
+            at, linear.getLoc(), linear.getType(), linear.getInput(), codes,
+            basis, factors, linear.getBias(), format);
+        linear.replaceAllUsesWith(product.getResult());
+      } else {
+        Value indices = isa<EmbeddingOp>(user)
+                            ? cast<EmbeddingOp>(user).getIndices()
+                            : cast<GatherOp>(user).getIndices();
+        auto type = cast<RankedTensorType>(user->getResult(0).getType());
+        Value rows = DequantizeOp::create(
+            at, user->getLoc(), type.clone(at.getF32Type()), codes, basis,
+            factors, indices, format, weight.rows);
+        replaceRows(user, rows);
+      }
+      user->erase();
+    }
+    ref.erase();
+  }
+  source.erase();
+}

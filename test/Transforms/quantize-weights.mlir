@@ -1,0 +1,67 @@
+// RUN: nju-opt %s --nju-quantize-weights --split-input-file | FileCheck %s
+
+#four = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>
+#three = #nju.lcq<bits = 3, group = 64, rank = 2, scale_bits = 16, offset = true>
+
+// The parts in the order in which they are read, the codes with the name of the
+// matrix; with a transposed matrix the data's dimensions stay permuted.
+// CHECK: nju.param @w.basis : tensor<1x16xi8> = #nju.file<"w", 8, tensor<100x64xf16>> {format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>, part = #nju.part<basis>, permutation = array<i64: 1, 0>}
+// CHECK: nju.param @w.factors : tensor<1x112xf32>
+// CHECK: nju.param @w : tensor<7x544xi8>
+// CHECK: nju.param @v.basis : tensor<2x8xi8>
+// CHECK: nju.param @v.factors : tensor<2x1xf32>
+// 3 groups of 16 rows: 3 planes of f16, then 64, 64 and 22 (filled up to 32) columns.
+// CHECK: nju.param @v : tensor<3x1248xi8>
+// CHECK-LABEL: func.func @products
+// CHECK: %[[BASIS:.*]] = nju.param_ref @w.basis
+// CHECK: %[[FACTORS:.*]] = nju.param_ref @w.factors
+// CHECK: %[[CODES:.*]] = nju.param_ref @w :
+// CHECK: nju.lcq_matmul %{{.*}}, %[[CODES]], %[[BASIS]], %[[FACTORS]] {format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>} : (tensor<?x64xf32>, tensor<7x544xi8>, tensor<1x16xi8>, tensor<1x112xf32>) -> tensor<?x100xf32>
+// CHECK: nju.lcq_matmul %{{.*}} bias(%{{.*}} : tensor<40xf32>) {format = #nju.lcq<bits = 3, group = 64, rank = 2, scale_bits = 16, offset = true>}
+// CHECK-NOT: nju.linear
+nju.param @w : tensor<4x64x32xf16> = #nju.file<"w", 8, tensor<100x64xf16>> {permutation = array<i64: 1, 0>, panels = 32 : i64, nju.quantize = #four}
+nju.param @v : tensor<2x150x32xf32> = #nju.file<"w", 9000, tensor<150x40xf32>> {panels = 32 : i64, nju.quantize = #three}
+func.func @products(%x: tensor<?x64xf32>, %z: tensor<2x?x150xf32>, %bias: tensor<40xf32>) -> (tensor<?x100xf32>, tensor<2x?x40xf32>) {
+  %0 = nju.param_ref @w : tensor<4x64x32xf16>
+  %1 = nju.linear %x, %0 : (tensor<?x64xf32>, tensor<4x64x32xf16>) -> tensor<?x100xf32>
+  %2 = nju.param_ref @v : tensor<2x150x32xf32>
+  %3 = nju.linear %z, %2 bias(%bias : tensor<40xf32>) : (tensor<2x?x150xf32>, tensor<2x150x32xf32>) -> tensor<2x?x40xf32>
+  return %1, %3 : tensor<?x100xf32>, tensor<2x?x40xf32>
+}
+
+// -----
+
+// A tied embedding is one matrix; what is looked up is f32, and the cast to it
+// vanishes.
+#four = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>
+
+// CHECK-LABEL: func.func @tied
+// CHECK: %[[ROWS:.*]] = nju.dequantize %{{.*}} rows(%{{.*}} : tensor<?xi64>) {channels = 40 : i64, format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>} : (tensor<3x544xi8>, tensor<1x16xi8>, tensor<1x48xf32>) -> tensor<?x64xf32>
+// CHECK-NOT: nju.cast
+// CHECK: nju.lcq_matmul %[[ROWS]]
+nju.param @e : tensor<2x64x32xf16> = #nju.file<"w", 0, tensor<40x64xf16>> {permutation = array<i64: 1, 0>, panels = 32 : i64, nju.quantize = #four}
+func.func @tied(%ids: tensor<?xi64>) -> tensor<?x40xf32> {
+  %0 = nju.param_ref @e : tensor<2x64x32xf16>
+  %1 = nju.embedding %0, %ids {columns = 40 : i64} : (tensor<2x64x32xf16>, tensor<?xi64>) -> tensor<?x64xf16>
+  %2 = nju.cast %1 : (tensor<?x64xf16>) -> tensor<?x64xf32>
+  %3 = nju.linear %2, %0 : (tensor<?x64xf32>, tensor<2x64x32xf16>) -> tensor<?x40xf32>
+  return %3 : tensor<?x40xf32>
+}
+
+// -----
+
+// A table that is only looked up: its rows are the channels. Other uses of what
+// is looked up get the stored type.
+#two = #nju.lcq<bits = 2, group = 32, rank = 1, scale_bits = 8, offset = false>
+
+// CHECK: nju.param @e : tensor<3x{{[0-9]+}}xi8> = #nju.file<"w", 0, tensor<40x64xf16>> {{.*}}permutation = array<i64: 1, 0>
+// CHECK-LABEL: func.func @table
+// CHECK: %[[ROWS:.*]] = nju.dequantize
+// CHECK: %[[CAST:.*]] = nju.cast %[[ROWS]] : (tensor<?x64xf32>) -> tensor<?x64xf16>
+// CHECK: return %[[CAST]]
+nju.param @e : tensor<40x64xf16> = #nju.file<"w", 0, tensor<40x64xf16>> {nju.quantize = #two}
+func.func @table(%ids: tensor<?xi32>) -> tensor<?x64xf16> {
+  %0 = nju.param_ref @e : tensor<40x64xf16>
+  %1 = nju.gather %0, %ids {axis = 0 : i64} : (tensor<40x64xf16>, tensor<?xi32>) -> tensor<?x64xf16>
+  return %1 : tensor<?x64xf16>
+}
