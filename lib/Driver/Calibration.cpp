@@ -86,6 +86,19 @@ llvm::Expected<Tokens> TextEncoder::encode(StringRef text,
   return tokens;
 }
 
+int32_t nju::findBeginningToken(StringRef model) {
+  llvm::Expected<TextEncoder> encoder = TextEncoder::load(model);
+  if (!encoder) {
+    llvm::consumeError(encoder.takeError());
+    return -1;
+  }
+  llvm::Expected<Tokens> prefix = encoder->encode("", NJU_TOKENIZER_ADD_BOS);
+  if (prefix)
+    return prefix->empty() ? -1 : prefix->front();
+  llvm::consumeError(prefix.takeError());
+  return -1;
+}
+
 /// The begin of a text that certainly has `tokens` tokens, if all of it has.
 static StringRef takeBegin(StringRef text, int64_t tokens) {
   // Runs of blanks make long tokens, but not that long on the average.

@@ -32,6 +32,10 @@ struct CalibrationOptions {
 /// With fewer tokens than these, moments say nothing.
 constexpr int64_t kLeastCalibrationTokens = 64;
 
+/// The token that the tokenizer beside a model's file puts before a text; -1 if
+/// there is no tokenizer, or no such token.
+int32_t findBeginningToken(llvm::StringRef model);
+
 /// Calibration data: options in, tokens out.
 ///
 /// A text is cut in documents as `nju-run ppl` cuts it. For `@step` of a

@@ -119,7 +119,7 @@ LogicalResult Compilation::checkOptions() {
   };
   if (failed(positive("max-tokens", options.maxTokens, 0)) ||
       failed(positive("max-sequences", options.maxSequences, 1)) ||
-      failed(positive("calibration-tokens", options.calibrationTokens, 1)) ||
+      failed(positive("calibration-tokens", options.calibrationTokens, 0)) ||
       failed(positive("max-batch-tokens", options.maxBatchTokens, 1)))
     return failure();
   if (options.output == "-" && (options.emit == EmitKind::So))

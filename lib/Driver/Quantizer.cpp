@@ -13,6 +13,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Quantization/Calibrated.h"
+#include "nju/Refinement/Generate.h"
 #include "nju/Target/MatrixRows.h"
 #include "nju/Transforms/Passes.h"
 #include "nju/checksum.h"
@@ -22,6 +23,9 @@ using namespace nju;
 
 /// Solutions for the scales and descents on the codes, in turn.
 static constexpr int kCalibrationRounds = 3;
+/// Tokens that are taken unless an option says otherwise. Training learns few
+/// tokens by heart.
+static constexpr int64_t kCalibrationTokens = 8192, kRefinementTokens = 40960;
 
 /// Changes when the same weights give another matrix than before.
 static constexpr llvm::StringLiteral kMethod = "lcq method 1";
@@ -56,8 +60,17 @@ llvm::Error Quantizer::check() const {
   if (!options.calibration.empty() && !options.quantizes())
     return llvm::createStringError("--calibration is for quantized weights, "
                                    "expected --quantize or --quantize-plan");
+  if (options.refine && !options.quantizes())
+    return llvm::createStringError("--refine is for quantized weights, "
+                                   "expected --quantize or --quantize-plan");
   llvm::Expected<QuantizationPlan> plan = readPlan(options);
   return plan ? llvm::Error::success() : plan.takeError();
+}
+
+int64_t Quantizer::countTokens() const {
+  if (options.calibrationTokens)
+    return options.calibrationTokens;
+  return options.refine ? kRefinementTokens : kCalibrationTokens;
 }
 
 /// The function that a model is run by.
@@ -66,6 +79,39 @@ static func::FuncOp programOf(ModuleOp module) {
     if (auto function = module.lookupSymbol<func::FuncOp>(name))
       return function;
   return nullptr;
+}
+
+/// Reads what the model is to be run on, and keeps a copy of it for that.
+LogicalResult Quantizer::readTokens(ModuleOp module) {
+  method = "no data";
+  if ((options.calibration.empty() && !options.refine) ||
+      options.emit != EmitKind::So)
+    return success();
+  dense = module.clone();
+  if (options.calibration.empty()) {
+    if (!module.lookupSymbol<func::FuncOp>("step"))
+      return module.emitError()
+             << "--refine of a graph that is no language model needs "
+             << "--calibration: it cannot say a text itself";
+    method = llvm::formatv("{0} tokens of the model", countTokens()).str();
+  } else {
+    CalibrationOptions data{options.calibration, options.input, countTokens()};
+    llvm::Expected<TokenBatch> read =
+        CalibrationData(data).read(programOf(module));
+    if (!read)
+      return module.emitError() << llvm::toString(read.takeError());
+    tokens = std::move(*read);
+    Checksum checksum;
+    for (const std::vector<int32_t> &sequence : tokens.sequences) {
+      uint64_t size = sequence.size();
+      checksum.update(&size, sizeof(size));
+      checksum.update(sequence.data(), size * sizeof(int32_t));
+    }
+    method = "tokens " + checksum.hex();
+  }
+  if (options.refine)
+    method += ", refined";
+  return success();
 }
 
 LogicalResult Quantizer::rewrite(ModuleOp module) {
@@ -82,16 +128,8 @@ LogicalResult Quantizer::rewrite(ModuleOp module) {
                             LCQAttr::get(module.getContext(), format->bits,
                                          format->group, format->rank,
                                          format->scaleBits, format->offset));
-  if (!options.calibration.empty() && options.emit == EmitKind::So) {
-    CalibrationOptions data{options.calibration, options.input,
-                            options.calibrationTokens};
-    llvm::Expected<TokenBatch> read =
-        CalibrationData(data).read(programOf(module));
-    if (!read)
-      return module.emitError() << llvm::toString(read.takeError());
-    tokens = std::move(*read);
-    dense = module.clone();
-  }
+  if (failed(readTokens(module)))
+    return failure();
   PassManager manager(module.getContext());
   manager.addPass(createQuantizeWeights());
   return manager.run(module);
@@ -110,15 +148,8 @@ llvm::Expected<std::string> Quantizer::keyOf(ParamOp param) const {
   llvm::Expected<std::string> source = describeWeightSource(param);
   if (!source)
     return source.takeError();
-  Checksum data;
-  for (const std::vector<int32_t> &sequence : tokens.sequences) {
-    uint64_t size = sequence.size();
-    data.update(&size, sizeof(size));
-    data.update(sequence.data(), size * sizeof(int32_t));
-  }
-  return llvm::formatv("{0}\n{1}\n{2}\ncalibration {3}", kMethod,
-                       optionsOf(*param.getFormat()).str(), *source,
-                       tokens.sequences.empty() ? "none" : data.hex())
+  return llvm::formatv("{0}\n{1}\n{2}\n{3}", kMethod,
+                       optionsOf(*param.getFormat()).str(), *source, method)
       .str();
 }
 
@@ -167,6 +198,8 @@ void Quantizer::addCosts(Job &job, const lcq::StoredMatrix &matrix) {
   progress(doneBytes, totalBytes);
 }
 
+bool Quantizer::isDone(const Job &job) { return job.isDone; }
+
 /// All matrices that are written. Those in the folder are done.
 LogicalResult Quantizer::makeJobs(ModuleOp module) {
   for (auto param : module.getOps<ParamOp>())
@@ -183,6 +216,13 @@ LogicalResult Quantizer::makeJobs(ModuleOp module) {
       job.isDone = true;
       addCosts(job, *known);
     }
+  }
+  // Refinement trains all matrices together.
+  if (options.refine && !llvm::all_of(jobs, isDone)) {
+    for (Job &job : jobs)
+      job.isDone = false;
+    costs.clear();
+    doneBytes = 0;
   }
   return success();
 }
@@ -221,10 +261,73 @@ Quantizer::consume(InputMoments &moments,
     double error = report.zeroObjective > 0
                        ? report.objective / report.zeroObjective
                        : 0.0;
-    if (llvm::Error failed = save(*job, *matrix, report.weights, error))
+    if (options.refine)
+      matrices[job->codes.getSymName().str()] = std::move(*matrix);
+    else if (llvm::Error failed = save(*job, *matrix, report.weights, error))
       return failed;
   }
   return llvm::Error::success();
+}
+
+static llvm::Expected<lcq::QuantizationError>
+compare(ParamOp codes, const lcq::QuantizedMatrix &matrix) {
+  auto rows = openWeightRows(codes);
+  if (!rows)
+    return rows.takeError();
+  lcq::QuantizationError error;
+  std::vector<float> weights(matrix.columns), values(matrix.columns);
+  for (int64_t row = 0; row < matrix.rows; ++row) {
+    if (llvm::Error failed = (*rows)->read(row, row + 1, weights))
+      return std::move(failed);
+    matrix.dequantizeRow(row, values);
+    for (auto [weight, value] : llvm::zip_equal(weights, values)) {
+      double difference = double(weight) - value;
+      error.squares += double(weight) * weight;
+      error.errors += difference * difference;
+    }
+  }
+  return error;
+}
+
+/// Trains what calibration gave, and stores it.
+llvm::Error Quantizer::refineMatrices(ParamSource &source) {
+  auto show = [&](const RefineProgress &at) {
+    double part = at.steps ? double(at.step) / at.steps : 0.0;
+    progress(totalBytes * (at.block + part) / (at.blocks + 1), totalBytes);
+  };
+  if (llvm::Error error = refine(programOf(*dense), tokens, source, matrices,
+                                 {}, nullptr, show))
+    return error;
+  for (Job &job : jobs) {
+    auto refined = matrices.find(job.codes.getSymName().str());
+    if (refined == matrices.end())
+      continue;
+    auto error = compare(job.codes, refined->second);
+    if (!error)
+      return error.takeError();
+    if (llvm::Error failed = save(job, refined->second, *error))
+      return failed;
+    matrices.erase(refined);
+  }
+  return llvm::Error::success();
+}
+
+/// Runs the model for moments, and trains.
+llvm::Error Quantizer::run() {
+  FileParamSource source(*dense);
+  if (tokens.sequences.empty()) {
+    GenerateOptions generate;
+    generate.tokens = countTokens();
+    generate.beginning = generate.end = findBeginningToken(options.input);
+    auto made = generateTokens(programOf(*dense), source, generate);
+    if (!made)
+      return made.takeError();
+    tokens = std::move(*made);
+  }
+  if (llvm::Error error =
+          runCalibration(programOf(*dense), tokens, source, *this))
+    return error;
+  return options.refine ? refineMatrices(source) : llvm::Error::success();
 }
 
 LogicalResult
@@ -233,14 +336,10 @@ Quantizer::quantize(ModuleOp module,
   progress = showProgress;
   if (failed(makeJobs(module)))
     return failure();
-  auto isDone = [](const Job &job) { return job.isDone; };
-  if (dense && !llvm::all_of(jobs, isDone)) {
-    FileParamSource source(*dense);
-    if (llvm::Error error =
-            runCalibration(programOf(*dense), tokens, source, *this))
+  if (dense && !llvm::all_of(jobs, isDone))
+    if (llvm::Error error = run())
       return module.emitError()
              << "cannot calibrate: " << llvm::toString(std::move(error));
-  }
   // What no product multiplies has no moments.
   for (Job &job : jobs)
     if (!job.isDone)

@@ -13,6 +13,7 @@
 #include "nju/Driver/Compile.h"
 #include "nju/Execution/Calibration.h"
 #include "nju/Quantization/MatrixStore.h"
+#include "nju/Refinement/Refine.h"
 #include "nju/Target/WeightFile.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 
@@ -55,11 +56,16 @@ private:
     bool isDone = false;
   };
 
+  static bool isDone(const Job &job);
+  int64_t countTokens() const;
   mlir::LogicalResult makeJobs(mlir::ModuleOp module);
   llvm::Error
   consume(InputMoments &moments,
           llvm::MutableArrayRef<ExecutionListener::Weight> weights) override;
   llvm::Error quantizeWithoutData(Job &job);
+  mlir::LogicalResult readTokens(mlir::ModuleOp module);
+  llvm::Error run();
+  llvm::Error refineMatrices(ParamSource &source);
   llvm::Error save(Job &job, const lcq::QuantizedMatrix &matrix,
                    const lcq::QuantizationError &error,
                    std::optional<double> outputError = std::nullopt);
@@ -71,6 +77,10 @@ private:
   /// The module before `rewrite`, if it is to be run.
   mlir::OwningOpRef<mlir::ModuleOp> dense;
   TokenBatch tokens;
+  /// What tokens there are, and what is done with them, for keys.
+  std::string method;
+  /// What waits to be refined.
+  QuantizedParams matrices;
   std::vector<Job> jobs;
   llvm::function_ref<void(uint64_t, uint64_t)> progress = nullptr;
   uint64_t totalBytes = 0, doneBytes = 0;

@@ -30,7 +30,8 @@ struct CompileOptions {
   std::string quantize;         ///< A format of LCQOptions::parse; empty: none.
   std::string quantizePlan; ///< A JSON file (docs/quantization.md), or empty.
   std::string calibration;  ///< A text or tokens; empty: none.
-  int64_t calibrationTokens = 8192; ///< At most.
+  int64_t calibrationTokens = 0; ///< At most; 0: what suffices.
+  bool refine = false;           ///< Train the quantized weights.
   /// What products with quantized weights round x to; see ActivationType.
   std::string activations = "int8";
   EmitKind emit = EmitKind::So;
