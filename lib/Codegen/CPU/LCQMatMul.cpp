@@ -247,7 +247,7 @@ Values LCQEmitter::addFew(LCQWeights &w, int64_t size, Value group,
   for (size_t i = 0; i < parts.size() * options.rank; ++i)
     llvm::append_range(dots, starts);
   auto add = [&](Value set, Values dots) {
-    return addSet(w, size, group, parts, distance, set, dots);
+    return addSet(w, size, group, parts, distance, set, std::move(dots));
   };
   if (!sets && options.group <= kUnrolledColumns / size) {
     for (int64_t s = 0; s < w.getSets(); ++s)
@@ -280,11 +280,12 @@ void LCQEmitter::emitParts(int64_t size, ArrayRef<Part> parts,
     Value restColumns = k.sub(w.padded, k.mul(fullGroups, options.group));
     Value restSets = k.div(restColumns, w.getSetColumns());
     auto addGroups = [&, &w = w](Value first, Value last, Value sets,
-                                 Values sums) {
-      return k.loop(
-          first, last, k.index(1), sums, [&](Value group, Values sums) {
-            return addFew(w, size, group, parts, distance, sums, sets);
-          });
+                                 const Values &sums) {
+      return k.loop(first, last, k.index(1), sums,
+                    [&](Value group, Values sums) {
+                      return addFew(w, size, group, parts, distance,
+                                    std::move(sums), sets);
+                    });
     };
     Values found(parts.size() * size, k.splat(0.0f));
     found = addGroups(k.index(0), fullGroups, nullptr, found);
@@ -410,11 +411,12 @@ void LCQEmitter::addStaged(int64_t size, RowBlock block, Value number,
   Value full = k.min(piece.end, fullGroups);
   own =
       k.loop(piece.begin, full, k.index(1), own, [&](Value group, Values sums) {
-        return addStagedGroup(block, size, piece, group, sums, nullptr);
+        return addStagedGroup(block, size, piece, group, std::move(sums),
+                              nullptr);
       });
   own = k.loop(full, piece.end, k.index(1), own, [&](Value group, Values sums) {
     Value columns = k.sub(w().padded, k.mul(group, options.group));
-    return addStagedGroup(block, size, piece, group, sums,
+    return addStagedGroup(block, size, piece, group, std::move(sums),
                           k.div(columns, LCQStream::kUnitColumns));
   });
   for (int64_t r = 0; r < size; ++r)
