@@ -177,6 +177,65 @@ TEST(Refine, SaysWhatIsWrong) {
             std::string::npos);
 }
 
+/// One layer of an encoder, which has no cache and no logits.
+constexpr llvm::StringLiteral kEncoder = R"(
+nju.param @embed : tensor<20x16xf32> = dense<0.0> : tensor<20x16xf32>
+nju.param @wq : tensor<1x16x32xf32> = dense<0.0> : tensor<16x16xf32> {panels = 32 : i64}
+nju.param @wk : tensor<1x16x32xf32> = dense<0.0> : tensor<16x16xf32> {panels = 32 : i64}
+nju.param @wv : tensor<1x16x32xf32> = dense<0.0> : tensor<16x16xf32> {panels = 32 : i64}
+nju.param @wo : tensor<1x16x32xf32> = dense<0.0> : tensor<16x16xf32> {panels = 32 : i64}
+nju.param @bo : tensor<16xf32> = dense<0.0> : tensor<16xf32>
+nju.param @n : tensor<16xf32> = dense<0.0> : tensor<16xf32>
+nju.param @wu : tensor<1x16x32xf32> = dense<0.0> : tensor<16x24xf32> {panels = 32 : i64}
+nju.param @wd : tensor<1x24x32xf32> = dense<0.0> : tensor<24x16xf32> {panels = 32 : i64}
+func.func @main(%ids: tensor<1x?xi64> {nju.name = "input_ids"}) -> (tensor<1x?x16xf32> {nju.name = "y"}) {
+  %heads = nju.constant dense<[1, 0, 2, 8]> : tensor<4xi64>
+  %flat = nju.constant dense<[1, 0, 16]> : tensor<3xi64>
+  %embed = nju.param_ref @embed : tensor<20x16xf32>
+  %x = nju.gather %embed, %ids {axis = 0 : i64} : (tensor<20x16xf32>, tensor<1x?xi64>) -> tensor<1x?x16xf32>
+  %wq = nju.param_ref @wq : tensor<1x16x32xf32>
+  %wk = nju.param_ref @wk : tensor<1x16x32xf32>
+  %wv = nju.param_ref @wv : tensor<1x16x32xf32>
+  %wo = nju.param_ref @wo : tensor<1x16x32xf32>
+  %bo = nju.param_ref @bo : tensor<16xf32>
+  %q = nju.linear %x, %wq : (tensor<1x?x16xf32>, tensor<1x16x32xf32>) -> tensor<1x?x16xf32>
+  %k = nju.linear %x, %wk : (tensor<1x?x16xf32>, tensor<1x16x32xf32>) -> tensor<1x?x16xf32>
+  %v = nju.linear %x, %wv : (tensor<1x?x16xf32>, tensor<1x16x32xf32>) -> tensor<1x?x16xf32>
+  %q4 = nju.reshape %q, %heads : (tensor<1x?x16xf32>, tensor<4xi64>) -> tensor<1x?x2x8xf32>
+  %k4 = nju.reshape %k, %heads : (tensor<1x?x16xf32>, tensor<4xi64>) -> tensor<1x?x2x8xf32>
+  %v4 = nju.reshape %v, %heads : (tensor<1x?x16xf32>, tensor<4xi64>) -> tensor<1x?x2x8xf32>
+  %qt = nju.transpose %q4 {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x?x2x8xf32>) -> tensor<1x2x?x8xf32>
+  %kt = nju.transpose %k4 {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x?x2x8xf32>) -> tensor<1x2x?x8xf32>
+  %vt = nju.transpose %v4 {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x?x2x8xf32>) -> tensor<1x2x?x8xf32>
+  %a = nju.attention %qt, %kt, %vt {scale = 0.35 : f64} : (tensor<1x2x?x8xf32>, tensor<1x2x?x8xf32>, tensor<1x2x?x8xf32>) -> tensor<1x2x?x8xf32>
+  %at = nju.transpose %a {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x2x?x8xf32>) -> tensor<1x?x2x8xf32>
+  %af = nju.reshape %at, %flat : (tensor<1x?x2x8xf32>, tensor<3xi64>) -> tensor<1x?x16xf32>
+  %o = nju.linear %af, %wo bias(%bo : tensor<16xf32>) : (tensor<1x?x16xf32>, tensor<1x16x32xf32>) -> tensor<1x?x16xf32>
+  %s = nju.add %x, %o : (tensor<1x?x16xf32>, tensor<1x?x16xf32>) -> tensor<1x?x16xf32>
+  %n = nju.param_ref @n : tensor<16xf32>
+  %m = nju.layer_norm %s, %n, %n {epsilon = 1.0e-5 : f64} : (tensor<1x?x16xf32>, tensor<16xf32>, tensor<16xf32>) -> tensor<1x?x16xf32>
+  %wu = nju.param_ref @wu : tensor<1x16x32xf32>
+  %u = nju.linear %m, %wu : (tensor<1x?x16xf32>, tensor<1x16x32xf32>) -> tensor<1x?x24xf32>
+  %g = nju.gelu %u : (tensor<1x?x24xf32>) -> tensor<1x?x24xf32>
+  %wd = nju.param_ref @wd : tensor<1x24x32xf32>
+  %d = nju.linear %g, %wd : (tensor<1x?x24xf32>, tensor<1x24x32xf32>) -> tensor<1x?x16xf32>
+  %z = nju.add %m, %d : (tensor<1x?x16xf32>, tensor<1x?x16xf32>) -> tensor<1x?x16xf32>
+  %y = nju.layer_norm %z, %n, %n {epsilon = 1.0e-5 : f64} : (tensor<1x?x16xf32>, tensor<16xf32>, tensor<16xf32>) -> tensor<1x?x16xf32>
+  return %y : tensor<1x?x16xf32>
+})";
+
+TEST(Refine, TrainsEncoders) {
+  std::unique_ptr<TinyModel> model = TinyModel::fromText(kEncoder);
+  QuantizedParams matrices = quantize(*model, "lcq:bits=2,group=8");
+  EXPECT_EQ(matrices.size(), 6u);
+  RefineReport report = run(*model, matrices, makeOptions(20, 40),
+                            TinyModel::makeTokens(makeLengths(30)));
+  ASSERT_EQ(report.blocks.size(), 1u);
+  EXPECT_LT(report.blocks[0].after, 0.9 * report.blocks[0].before);
+  EXPECT_GT(report.model.before, 0);
+  EXPECT_LT(report.model.after, report.model.before);
+}
+
 /// The share of `token` among those that follow `before`.
 double getShare(const TokenBatch &text, int32_t before, int32_t token) {
   double count = 0, hits = 0;

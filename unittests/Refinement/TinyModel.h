@@ -14,6 +14,7 @@
 #include "nju/Execution/Executor.h"
 #include "gtest/gtest.h"
 #include <cmath>
+#include <memory>
 #include <random>
 
 namespace nju {
@@ -23,14 +24,17 @@ namespace nju {
 class TinyModel {
 public:
   explicit TinyModel(int layers, unsigned seed = 1,
-                     llvm::StringRef activation = "swiglu") {
-    context.loadDialect<NJUDialect, mlir::func::FuncDialect>();
-    std::string text = makeText(layers, activation.str());
-    module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
-    EXPECT_TRUE(module) << text;
-    step = module->lookupSymbol<mlir::func::FuncOp>("step");
-    std::mt19937 random(seed);
-    module->walk([&](ParamOp param) { fill(param, random); });
+                     llvm::StringRef activation = "swiglu")
+      : TinyModel() {
+    parse(makeText(layers, activation.str()), seed);
+  }
+
+  /// A model of another text, whose params get random values; `step` is its
+  /// function.
+  static std::unique_ptr<TinyModel> fromText(llvm::StringRef text) {
+    std::unique_ptr<TinyModel> model(new TinyModel());
+    model->parse(text, 1);
+    return model;
   }
 
   /// Sequences of random tokens.
@@ -50,6 +54,16 @@ public:
   mlir::func::FuncOp step;
 
 private:
+  TinyModel() { context.loadDialect<NJUDialect, mlir::func::FuncDialect>(); }
+
+  void parse(llvm::StringRef text, unsigned seed) {
+    module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
+    EXPECT_TRUE(module) << text.str();
+    step = *module->getOps<mlir::func::FuncOp>().begin();
+    std::mt19937 random(seed);
+    module->walk([&](ParamOp param) { fill(param, random); });
+  }
+
   static void fill(ParamOp param, std::mt19937 &random) {
     auto type = mlir::cast<mlir::ElementsAttr>(param.getData());
     auto shape = mlir::cast<mlir::RankedTensorType>(type.getShapedType());
