@@ -41,7 +41,7 @@ class Judge:
     def moments(self) -> dict[str, np.ndarray]:
         file = self.model.folder / "moments.npz"
         if not file.exists():
-            np.savez(file, **self.weights.second_moments(self.model.feeds()))
+            np.savez(file, **self.weights.second_moments(self.model.feeds))
         return dict(np.load(file))
 
     def __call__(self, text: str) -> dict:

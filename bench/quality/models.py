@@ -84,13 +84,14 @@ class LanguageModel(JudgedModel):
             result += [[bos] + tokens[i:i + step] for i in range(0, len(tokens), step)]
         return result
 
-    def feeds(self):
+    @functools.cached_property
+    def feeds(self) -> list[dict[str, np.ndarray]]:
         blocks = self.blocks(self.calibration_text)[:CALIBRATION_BLOCKS]
         return [{"input_ids": np.array([b])} for b in blocks]
 
     def calibration_options(self) -> list[str]:
         """As many tokens as `feeds` has, of the same text."""
-        tokens = sum(feed["input_ids"].size for feed in self.feeds())
+        tokens = sum(feed["input_ids"].size for feed in self.feeds)
         return [f"--calibration={self.calibration_text}", f"--calibration-tokens={tokens}"]
 
     def quality(self, stem: pathlib.Path) -> float:
@@ -235,13 +236,14 @@ class MiniLM(JudgedModel):
             ids[i, :len(row)], mask[i, :len(row)] = row, 1
         return dict(zip(self.input_names, (ids, mask, np.zeros_like(ids))))
 
-    def feeds(self):
+    @functools.cached_property
+    def feeds(self) -> list[dict[str, np.ndarray]]:
         sentences = self._sentences("wikitext2-valid.txt", self.calibration_sentences)
         return [self._feed([s]) for s in sentences]
 
     def calibration_options(self) -> list[str]:
         """As many tokens as `feeds` has, of the same text, in rows of one length."""
-        length, tokens = self.calibration_length, sum(f["input_ids"].size for f in self.feeds())
+        length, tokens = self.calibration_length, sum(f["input_ids"].size for f in self.feeds)
         sentences = [self._tokenizer.encode(s).ids for s in self._sentences("wikitext2-valid.txt")]
         rows = [s[:length - 1] + s[-1:] for s in sentences if len(s) >= length]
         rows = rows[:tokens // length]
