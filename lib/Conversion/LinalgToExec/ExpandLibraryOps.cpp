@@ -61,8 +61,8 @@ private:
   /// What products with quantized weights read of some rows.
   struct Rounded {
     Value source;
-    std::pair<std::string, int64_t> key; ///< The kernel, columns of a line.
-    std::array<Value, 3> copies;         ///< Integers, scales, sums.
+    std::pair<int64_t, int64_t> key; ///< Columns of a group, of a line.
+    std::array<Value, 3> copies;     ///< Integers, scales, sums.
   };
 
   func::FuncOp function;
@@ -173,15 +173,16 @@ static nju::LCQLinearOptions getOptions(nju::LCQAttr format) {
   return options;
 }
 
-/// The rows as products with quantized weights read them: in int8, with scales
-/// and sums.
+/// The rows as products with quantized weights read them: integers, with scales
+/// and sums. What does not round reads nothing of these.
 llvm::ArrayRef<Value> Expansion::rounded(ImplicitLocOpBuilder &b, Value rows,
                                          const nju::LCQLinearOptions &options) {
-  func::FuncOp pack = library.packLCQRows(options.group);
+  bool rounds = options.activations != nju::ActivationType::F32;
+  int64_t digits = options.activations == nju::ActivationType::Int16 ? 2 : 1;
   int64_t step = options.getLineColumns();
-  std::pair<std::string, int64_t> key = {pack.getSymName().str(), step};
+  std::pair<int64_t, int64_t> key = {rounds ? options.group : 0, step};
   for (const Rounded &known : roundings)
-    if (known.source == rows && known.key == key)
+    if ((known.source == rows || !rounds) && known.key == key)
       return known.copies;
   int64_t columns = cast<MemRefType>(rows.getType()).getShape().back();
   columns = llvm::alignTo(columns, step);
@@ -189,14 +190,18 @@ llvm::ArrayRef<Value> Expansion::rounded(ImplicitLocOpBuilder &b, Value rows,
   Value matrix = flatten(b, rows, 1);
   Value count = memref::DimOp::create(b, matrix, 0);
   auto alloc = [&](int64_t size, Type element) -> Value {
-    auto type = MemRefType::get({ShapedType::kDynamic, size}, element);
+    if (!rounds)
+      return memref::AllocOp::create(b, MemRefType::get({1, 1}, element));
+    auto type = MemRefType::get({ShapedType::kDynamic, digits * size}, element);
     return memref::AllocOp::create(b, type, ValueRange{count});
   };
   Rounded rounded{rows, key, {}};
   rounded.copies = {alloc(columns, b.getI8Type()),
                     alloc(groups, b.getF32Type()),
                     alloc(groups, b.getI32Type())};
-  launch(b, pack, {}, {matrix}, rounded.copies);
+  if (rounds)
+    launch(b, library.packLCQRows(options.group, options.activations), {},
+           {matrix}, rounded.copies);
   roundings.push_back(rounded);
   return roundings.back().copies;
 }
@@ -359,7 +364,7 @@ void Expansion::forget(Value buffer) {
   Value root = rootOf(buffer);
   llvm::erase_if(packs, [&](auto &pack) { return rootOf(pack.first) == root; });
   llvm::erase_if(roundings, [&](const Rounded &rounded) {
-    return rootOf(rounded.source) == root;
+    return rounded.key.first != 0 && rootOf(rounded.source) == root;
   });
 }
 
