@@ -64,11 +64,12 @@ def make_model() -> tiny_llama.TinyLlama:
     return model
 
 
-def make_optimizer(model) -> torch.optim.Optimizer:
+def make_optimizers(model) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, which needs about half the tokens; AdamW for the rest."""
     matrices = [p for p in model.layers.parameters() if p.dim() == 2]
     rest = [p for p in model.parameters() if p.dim() != 2] + [model.embed_tokens.weight]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    return [torch.optim.Muon(matrices, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, betas=(0.9, 0.95), weight_decay=0.0, fused=True)]
 
 
 def tokens_of(tokenizer, text: str) -> np.ndarray:
@@ -130,14 +131,15 @@ class Trainer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.step, self.stopped = args, 0, False
         self.model = make_model()
-        self.optimizer = make_optimizer(self.model)
+        self.optimizers = make_optimizers(self.model)
         self.loss = torch.compile(loss_of)
         self.checkpoint = args.output / "checkpoint.pt"
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
             self.step = state["step"]
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, stored in zip(self.optimizers, state["optimizers"]):
+                optimizer.load_state_dict(stored)
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
 
@@ -148,18 +150,19 @@ class Trainer:
         partial = path.with_suffix(".partial")
         state = {"step": self.step, "model": self.model.state_dict()}
         if path == self.checkpoint:
-            state["optimizer"] = self.optimizer.state_dict()
+            state["optimizers"] = [o.state_dict() for o in self.optimizers]
         torch.save(state, partial)
         os.replace(partial, path)
 
     def one_step(self, rows: torch.Tensor, rate: float) -> float:
-        for group in self.optimizer.param_groups:
+        for group in (g for o in self.optimizers for g in o.param_groups):
             group["lr"] = self.args.learning_rate * rate
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         loss = self.loss(self.model, rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         return loss.item()
 
     def run(self, windows: Windows, held_out: np.ndarray) -> None:

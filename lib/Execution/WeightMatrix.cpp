@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "nju/Execution/WeightMatrix.h"
+#include "nju/Dialect/NJU/IR/ModelFolder.h"
 
 #include "nju/Support/HalfFloat.h"
 
@@ -80,12 +81,8 @@ static constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 
 ParamSource::~ParamSource() = default;
 
-static StringRef getFolder(ModuleOp module) {
-  auto folder = module->getAttrOfType<StringAttr>("nju.folder");
-  return folder ? folder.getValue() : ".";
-}
-
-FileParamSource::FileParamSource(ModuleOp module) : reader(getFolder(module)) {}
+FileParamSource::FileParamSource(ModuleOp module)
+    : reader(getModelFolder(module)) {}
 
 llvm::Expected<HostTensor> FileParamSource::read(ParamOp param) {
   FailureOr<HostTensor> tensor = reader.read(param, kNoLimit);

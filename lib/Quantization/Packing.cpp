@@ -68,7 +68,7 @@ void unpackLines(const uint8_t *lines, unsigned bits, uint8_t *codes) {
 template <typename Byte, typename Body>
 void forEachLine(const PackedLayout &layout, int64_t g, Byte *lines,
                  Body body) {
-  int64_t step = layout.getLineColumns();
+  int64_t step = layout.getLineColumns(layout.bits);
   int64_t bytes = step * kRows * layout.bits / 8;
   for (int64_t j = 0; j < layout.getColumns(g); j += step, lines += bytes)
     body(lines, g * layout.group + j);
@@ -118,7 +118,7 @@ void packTile(const QuantizedMatrix &matrix, const PackedLayout &layout,
     forEachLine(layout, g, lines, [&](uint8_t *line, int64_t first) {
       std::memset(codes, 0, sizeof(codes));
       int64_t columns =
-          std::min(layout.getLineColumns(), matrix.columns - first);
+          std::min(layout.getLineColumns(layout.bits), matrix.columns - first);
       for (int64_t r = 0; r < rows; ++r) {
         const uint8_t *code =
             matrix.codes.data() + (t * kRows + r) * matrix.columns + first;
@@ -141,7 +141,7 @@ void unpackTile(const PackedMatrix &packed, int64_t t,
     forEachLine(layout, g, lines, [&](const uint8_t *line, int64_t first) {
       unpackLines(line, matrix.bits, codes);
       int64_t columns =
-          std::min(layout.getLineColumns(), matrix.columns - first);
+          std::min(layout.getLineColumns(layout.bits), matrix.columns - first);
       for (int64_t r = 0; r < rows; ++r) {
         uint8_t *code =
             matrix.codes.data() + (t * kRows + r) * matrix.columns + first;
@@ -200,42 +200,24 @@ Expected<PackedLayout> PackedLayout::get(const QuantizedMatrix &matrix) {
   layout.bits = matrix.bits;
   layout.rank = matrix.basis.rank;
   layout.scaleForm = matrix.scales.getForm();
+  layout.scaleBytes = layout.rank * getWidth(layout.scaleForm);
   layout.offsetKind = matrix.offsetKind;
   bool hasOffset = matrix.offsetKind != OffsetKind::None;
-  if (hasOffset)
+  if (hasOffset) {
     layout.offsetForm = matrix.offsets.getForm();
+    layout.scaleBytes += getWidth(layout.offsetForm);
+  }
   if (layout.scaleForm == GroupForm::F32 ||
       (hasOffset && layout.offsetForm == GroupForm::F32))
     return llvm::createStringError("scales in f32 cannot be packed for the "
                                    "kernels, expected int8 or f16");
-  if (layout.getGroups() > 1 && layout.group % layout.getLineColumns() != 0)
+  if (layout.getGroups() > 1 &&
+      layout.group % layout.getLineColumns(layout.bits) != 0)
     return llvm::createStringError(
         "group=" + Twine(layout.group) + " cannot be packed with codes of " +
         Twine(layout.bits) + " bits, expected a multiple of " +
-        Twine(layout.getLineColumns()));
+        Twine(layout.getLineColumns(layout.bits)));
   return layout;
-}
-
-int64_t PackedLayout::getColumns(int64_t g) const {
-  int64_t step = getLineColumns();
-  int64_t own = std::min(group, columns - g * group);
-  return (own + step - 1) / step * step;
-}
-
-int64_t PackedLayout::getScaleBytes() const {
-  int64_t bytes = rank * getWidth(scaleForm);
-  if (offsetKind != OffsetKind::None)
-    bytes += getWidth(offsetForm);
-  return bytes * kTileRows;
-}
-
-int64_t PackedLayout::getGroupBytes(int64_t g) const {
-  return getScaleBytes() + getColumns(g) * kTileRows * bits / 8;
-}
-
-int64_t PackedLayout::getTileBytes() const {
-  int64_t last = getGroups() - 1;
-  return last * getGroupBytes(0) + getGroupBytes(last);
 }
 
 //===----------------------------------------------------------------------===//

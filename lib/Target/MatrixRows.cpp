@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "nju/Target/MatrixRows.h"
+#include "nju/Dialect/NJU/IR/ModelFolder.h"
 
 #include "WeightConversion.h"
 #include "WeightSource.h"
@@ -18,10 +19,8 @@
 using namespace mlir;
 using namespace nju;
 
-static std::string folderOf(ParamOp param) {
-  auto folder = param->getParentOfType<ModuleOp>()->getAttrOfType<StringAttr>(
-      "nju.folder");
-  return folder ? folder.str() : ".";
+static StringRef folderOf(ParamOp param) {
+  return getModelFolder(param->getParentOfType<ModuleOp>());
 }
 
 static std::string pathOf(FileDataAttr file, ParamOp param) {

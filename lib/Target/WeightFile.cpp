@@ -15,6 +15,7 @@
 #include "nju/Target/WeightFile.h"
 #include "WeightConversion.h"
 #include "WeightSource.h"
+#include "nju/Dialect/NJU/IR/ModelFolder.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Support/OutputFile.h"
 #include "nju/abi.h"
@@ -99,15 +100,9 @@ static std::string layoutText(ArrayRef<ParamOp> params) {
     for (ParamOp param : params) {
       if (param.getFormat() || (!param.getPermutation() && !param.getPanels()))
         continue;
-      RankedTensorType source;
-      if (auto file = dyn_cast<FileDataAttr>(param.getData()))
-        source = file.getType();
-      else
-        source = cast<RankedTensorType>(
-            cast<ElementsAttr>(param.getData()).getShapedType());
       json.attributeObject(param.getSymName(), [&] {
         json.attributeArray("shape", [&] {
-          for (int64_t size : source.getShape())
+          for (int64_t size : param.getDataType().getShape())
             json.value(size);
         });
         if (auto permutation = param.getPermutation())
@@ -294,7 +289,7 @@ class WeightWriter {
 public:
   WeightWriter(ModuleOp module, OutputFile &file, WeightProgress progress,
                QuantizedWeights *quantized)
-      : files(folderOf(module)), progress(progress), quantized(quantized),
+      : files(getModelFolder(module)), progress(progress), quantized(quantized),
         total(getWeightFileBytes(module)), writer(file) {}
 
   LogicalResult writeParam(ParamOp param);
@@ -302,10 +297,6 @@ public:
   DataWriter &getWriter() { return writer; }
 
 private:
-  static StringRef folderOf(ModuleOp module) {
-    auto folder = module->getAttrOfType<StringAttr>("nju.folder");
-    return folder ? folder.getValue() : StringRef(".");
-  }
   llvm::Error writeParts(ParamOp param);
   llvm::Error writeDense(ParamOp param);
   llvm::Error writeFlat(WeightSource &source, Type type);

@@ -92,13 +92,11 @@ static std::vector<char> storedElements(ElementsAttr attribute, int64_t width) {
 }
 
 WeightSource::WeightSource(ParamOp param, SourceFiles &files)
-    : files(files), file(dyn_cast<FileDataAttr>(param.getData())) {
-  auto attribute = dyn_cast<ElementsAttr>(param.getData());
-  type =
-      file ? file.getType() : cast<RankedTensorType>(attribute.getShapedType());
-  width = llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+    : files(files), file(dyn_cast<FileDataAttr>(param.getData())),
+      type(param.getDataType()),
+      width(llvm::divideCeil(type.getElementTypeBitWidth(), 8)) {
   if (!file)
-    elements = storedElements(attribute, width);
+    elements = storedElements(cast<ElementsAttr>(param.getData()), width);
 }
 
 llvm::Error WeightSource::readFlat(int64_t begin, int64_t count, void *data) {

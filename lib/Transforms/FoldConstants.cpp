@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "nju/Dialect/NJU/Analysis/Evaluator.h"
+#include "nju/Dialect/NJU/IR/ModelFolder.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Transforms/Passes.h"
 #include <map>
@@ -226,8 +227,7 @@ LogicalResult Folder::run() {
 namespace {
 struct FoldConstants : nju::impl::FoldConstantsBase<FoldConstants> {
   void runOnOperation() override {
-    auto folder = getOperation()->getAttrOfType<StringAttr>("nju.folder");
-    ParamReader reader(folder ? folder.getValue() : ".");
+    ParamReader reader(getModelFolder(getOperation()));
     SymbolTable symbols(getOperation());
     for (auto function : getOperation().getOps<func::FuncOp>()) {
       Folder folder(function, symbols, reader);

@@ -13,6 +13,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "nju/Dialect/NJU/Analysis/ParamReader.h"
+#include "nju/Dialect/NJU/IR/ModelFolder.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Transforms/Passes.h"
 #include "llvm/ADT/SetVector.h"
@@ -81,8 +82,7 @@ struct ShareWeights : nju::impl::ShareWeightsBase<ShareWeights> {
       if (auto matmul = dyn_cast<MatMulOp>(op))
         add(matrices, matmul.getRhs());
     });
-    auto folder = getOperation()->getAttrOfType<StringAttr>("nju.folder");
-    ParamReader reader(folder ? folder.getValue() : ".");
+    ParamReader reader(getModelFolder(getOperation()));
     for (ParamOp matrix : matrices)
       for (ParamOp table : tables)
         if (matrix != table &&

@@ -66,7 +66,7 @@ std::vector<double> multiply(const PackedMatrix &packed, int64_t tile,
   unsigned levels = 1u << layout.bits;
   for (int64_t g = 0; g < layout.getGroups(); ++g) {
     const uint8_t *scales = packed.stream.data() + layout.getOffset(tile, g);
-    const uint8_t *lines = scales + layout.getScaleBytes();
+    const uint8_t *lines = scales + layout.kTileRows * layout.scaleBytes;
     for (int64_t j = 0; j < layout.getColumns(g); ++j)
       for (int64_t r = 0; r < 16; ++r) {
         // The bits of unit j / 4, byte 4 r + j % 4.

@@ -13,6 +13,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
+#include "nju/Dialect/NJU/IR/ModelFolder.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Target/ToLLVM.h"
 #include "llvm/Support/FileSystem.h"
@@ -43,8 +44,7 @@ protected:
   void parse(llvm::StringRef text) {
     module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
     ASSERT_TRUE(module);
-    (*module)->setAttr("nju.folder",
-                       mlir::StringAttr::get(&context, folder.str()));
+    setModelFolder(*module, folder.str());
   }
   std::string file(llvm::StringRef name) {
     llvm::SmallString<128> path = folder;

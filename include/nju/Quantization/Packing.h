@@ -10,6 +10,7 @@
 #define NJU_QUANTIZATION_PACKING_H
 
 #include "nju/Quantization/QuantizedMatrix.h"
+#include "nju/Support/LCQLayout.h"
 
 namespace nju::lcq {
 
@@ -32,13 +33,8 @@ namespace nju::lcq {
 /// The last tile is filled up with rows whose scales are zero, the last group
 /// with columns of code 0 up to a whole line (three lines at 3 bits); a kernel
 /// reads zeros for the x of those columns.
-struct PackedLayout {
-  static constexpr int64_t kTileRows = 16;
-  static constexpr int64_t kUnitColumns = 4;
-  static constexpr int64_t kLineBytes = 64;
-
-  int64_t rows = 0, columns = 0, group = 0;
-  unsigned bits = 0, rank = 0;
+struct PackedLayout : LCQLayout {
+  unsigned rank = 0;
   GroupForm scaleForm = GroupForm::Int8, offsetForm = GroupForm::Int8;
   OffsetKind offsetKind = OffsetKind::None;
 
@@ -46,18 +42,6 @@ struct PackedLayout {
   /// (basis in int8, scales in int8 or f16) or its group is not whole lines.
   static llvm::Expected<PackedLayout> get(const QuantizedMatrix &matrix);
 
-  int64_t getGroups() const { return (columns + group - 1) / group; }
-  int64_t getTiles() const { return (rows + kTileRows - 1) / kTileRows; }
-  /// Columns of the smallest number of whole lines.
-  int64_t getLineColumns() const { return bits == 3 ? 32 : 32 / bits; }
-  /// Columns of group `g`, filled up to whole lines.
-  int64_t getColumns(int64_t g) const;
-  /// Bytes of scales and offsets of a group of a tile.
-  int64_t getScaleBytes() const;
-  /// Bytes of group `g` of a tile.
-  int64_t getGroupBytes(int64_t g) const;
-  /// Bytes of a tile.
-  int64_t getTileBytes() const;
   /// Where group `g` of tile `t` begins.
   int64_t getOffset(int64_t t, int64_t g) const {
     return t * getTileBytes() + g * getGroupBytes(0);

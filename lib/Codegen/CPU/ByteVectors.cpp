@@ -8,13 +8,15 @@
 
 #include "ByteVectors.h"
 
+#include "nju/Support/LCQLayout.h"
+
 using namespace mlir;
 using namespace nju;
 
 using Value = ByteVectors::Value;
 
 /// Columns whose x a lane has.
-static constexpr int64_t kUnitColumns = 4;
+static constexpr int64_t kUnitColumns = LCQLayout::kUnitColumns;
 /// The entries that a byte shuffle looks up in.
 static constexpr int64_t kTable = 16;
 

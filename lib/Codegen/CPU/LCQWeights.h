@@ -62,9 +62,9 @@ class LCQStream {
 public:
   using Value = KernelBuilder::Value;
 
-  static constexpr int64_t kTileRows = 16;
-  static constexpr int64_t kUnitColumns = 4;
-  static constexpr int64_t kLine = 64;
+  static constexpr int64_t kTileRows = LCQLayout::kTileRows;
+  static constexpr int64_t kUnitColumns = LCQLayout::kUnitColumns;
+  static constexpr int64_t kLine = LCQLayout::kLineBytes;
 
   /// Of a matrix with `columns` columns.
   LCQStream(KernelBuilder &k, const LCQLinearOptions &options, Value columns);

@@ -9,6 +9,7 @@
 #include "GraphImporter.h"
 #include "NodeImporter.h"
 #include "mlir/IR/Verifier.h"
+#include "nju/Dialect/NJU/IR/ModelFolder.h"
 
 using namespace mlir;
 using namespace nju::onnx_import;
@@ -177,7 +178,7 @@ LogicalResult GraphImporter::importInitializers(const onnx::GraphProto &graph,
 OwningOpRef<ModuleOp> GraphImporter::importModel() {
   Location loc = NameLoc::get(builder.getStringAttr(source.fileName));
   module = ModuleOp::create(loc);
-  module.get()->setAttr("nju.folder", builder.getStringAttr(source.folder));
+  setModelFolder(*module, source.folder);
   builder.setInsertionPointToEnd(module->getBody());
   main = func::FuncOp::create(builder, loc, "main",
                               builder.getFunctionType({}, {}));

@@ -29,6 +29,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "nju/Codegen/CPU/CPUTarget.h"
 #include "nju/Dialect/NJU/IR/CacheLayout.h"
+#include "nju/Support/LCQLayout.h"
 #include "llvm/ADT/StringMap.h"
 #include <optional>
 
@@ -100,7 +101,7 @@ struct LCQLinearOptions {
   mlir::Region *epilogue = nullptr;  ///< As that of LinearOptions.
 
   /// Columns of the smallest number of whole lines.
-  int64_t getLineColumns() const { return bits == 3 ? 32 : 32 / bits; }
+  int64_t getLineColumns() const { return LCQLayout::getLineColumns(bits); }
   /// Whether there is a kernel for these, where `supportsLCQ`.
   bool isValid() const;
 };

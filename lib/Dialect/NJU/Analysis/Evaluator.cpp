@@ -10,6 +10,7 @@
 #include "EvaluatorImpl.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "nju/Dialect/NJU/IR/ModelFolder.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -344,10 +345,8 @@ void Evaluator::readParam(ParamRefOp op) {
   auto param = module ? module.lookupSymbol<ParamOp>(op.getParam()) : ParamOp();
   if (!param)
     return fail(op.getResult(), "param '" + op.getParam() + "' is missing");
-  if (!reader) {
-    auto folder = module->getAttrOfType<StringAttr>("nju.folder");
-    reader = std::make_unique<ParamReader>(folder ? folder.getValue() : ".");
-  }
+  if (!reader)
+    reader = std::make_unique<ParamReader>(getModelFolder(module));
   FailureOr<HostTensor> tensor = reader->read(param, options.maxParamBytes);
   if (failed(tensor))
     return fail(op.getResult(), reader->reason());
