@@ -230,7 +230,7 @@ class CompareTest(FolderTest):
     def setUp(self) -> None:
         super().setUp()
         roofs = {"threads": 1, "read_bytes_per_second": 100.0, "f32_flops_per_second": 1000.0,
-                 "read_streams_bytes_per_second": 110.0, "int8_vnni_ops_per_second": None,
+                 "read_streams_bytes_per_second": 110.0, "int8_vnni_ops_per_second": 2000.0,
                  "int8_amx_ops_per_second": None, "bf16_amx_flops_per_second": None}
         # 8 sequences decode 6.4 times as fast as one.
         bench = """import json, sys
@@ -277,10 +277,28 @@ print(json.dumps({"peer": "p " + sys.argv[3], "threads": 1, "prefill512_tokens_p
         for line in ("| decode | 1 | NJU | 10.00 | 10.00 to 10.00 | 0.90 |  | 2 |",
                      "| decode | 1 | llama.cpp f16 | 8.00 | 8.00 to 8.00 | 0.80 | 1.25 | 2 |",
                      "| prefill 512 | 1 | NJU | 20.00 | 20.00 to 20.00 | 0.80 |  | 2 |",
-                     "| decode | 1 | the limit | 0.95 | 0.90 | missed |",
-                     "| prefill 512 | 1 | ONNX Runtime GenAI fp32 | 1.10 | 2.00 | reached |",
-                     "| 8 sequences at once | 1 | decode | 6.00 | 6.40 | reached |"):
+                     "| NJU | decode | 1 | the limit | 0.95 | 0.90 | missed |",
+                     "| NJU | prefill 512 | 1 | ONNX Runtime GenAI fp32 | 1.10 | 2.00 | reached |",
+                     "| NJU | 8 sequences at once | 1 | decode | 6.00 | 6.40 | reached |"):
             self.assertIn(line, table)
+
+    def test_compares_quantized_models(self) -> None:
+        model = self.folder / "model.so"
+        result = run(COMPARE, f"lcq4={model}", f"lcq2={model}", "--bin", self.folder / "bin",
+                     "--threads", "1", "-o", self.folder / "result", "--rounds", "1",
+                     "--rows", "decode,prefill512", *self.peers())
+        self.assertEqual(result.returncode, 0, result.stderr)
+        data = json.loads((self.folder / "result.json").read_text())
+        self.assertEqual({s["who"] for s in data["samples"]},
+                         {"lcq4", "lcq2", "llama-q4_0", "llama-q4_k_m", "ort-int4",
+                          "openvino-int4"})
+        for line in ("| prefill 512 | 1 | NJU lcq4 | 20.00 | 20.00 to 20.00 | 0.40 |  |  | 1 |",
+                     "| decode | 1 | llama.cpp Q4_0 | 8.00 | 8.00 to 8.00 | 0.80 | 1.25 | 1.25 | 1 |",
+                     "| NJU lcq4 | decode | 1 | the limit | 0.90 | 0.90 | reached |",
+                     "| NJU lcq2 | decode | 1 | the best 4-bit peer | 3.00 | 1.25 | missed |",
+                     "| NJU lcq4 | prefill 512 | 1 | the limit | 0.50 | 0.40 | missed |",
+                     "| NJU lcq4 | prefill 512 | 1 | the best 4-bit peer | 1.50 | 2.00 | reached |"):
+            self.assertIn(line, result.stdout)
 
     def test_adds_to_what_is_there(self) -> None:
         for number in (1, 2):
@@ -304,6 +322,8 @@ print(json.dumps({"peer": "p " + sys.argv[3], "threads": 1, "prefill512_tokens_p
         for options, message in ((("--rows", "x"), "'x' is none of decode, prefill512"),
                                  (("--rounds", "0"), "'0' is not a whole number of at least 1"),
                                  (("--python", "x=y"), "'x=y' is not of the form NAME=PATH"),
+                                 (("nju=y.so",), "two models have the same name"),
+                                 (("llama=y.so",), "'llama' is the name of a peer"),
                                  (("--peers", "x"), "--peers needs --checkpoint")):
             self.assertIn(message, self.compare(*options).stderr)
 
