@@ -253,20 +253,22 @@ LogicalResult Compilation::toLLVM() {
 
 /// Weights first: the signature holds their checksum.
 LogicalResult Compilation::writeWeights() {
-  auto update = [&](uint64_t done, uint64_t total) {
-    progress.update(done, total);
-  };
   if (options.quantizes()) {
     progress.begin("quantize the weights");
-    if (failed(quantizer.quantize(*module, update)))
+    if (failed(quantizer.quantize(
+            *module, [&](uint64_t done, uint64_t total, StringRef detail) {
+              progress.update(done, total, detail);
+            })))
       return failure();
   }
   progress.begin("write the weights");
   if (getWeightFileBytes(*module) == 0)
     return success();
   std::string path = outputs.add(".safetensors");
-  FailureOr<WeightFileInfo> info =
-      writeWeightFile(*module, path, update, &quantizer);
+  FailureOr<WeightFileInfo> info = writeWeightFile(
+      *module, path,
+      [&](uint64_t done, uint64_t total) { progress.update(done, total); },
+      &quantizer);
   if (failed(info))
     return failure();
   signature->weights = *info;
@@ -348,7 +350,7 @@ LogicalResult Compilation::finish(LogicalResult result) {
   progress.finish();
   if (succeeded(result) && options.report)
     printReport(costs, variants.empty() ? LoweredCosts() : variants[0].costs,
-                quantizer.getCosts(),
+                quantizer.getCosts(), quantizer.getRefinement(),
                 options.output == "-" ? llvm::errs() : llvm::outs());
   return result;
 }

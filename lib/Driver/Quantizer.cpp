@@ -63,8 +63,20 @@ llvm::Error Quantizer::check() const {
   if (options.refine && !options.quantizes())
     return llvm::createStringError("--refine is for quantized weights, "
                                    "expected --quantize or --quantize-plan");
+  if (options.refineSteps && !options.refine)
+    return llvm::createStringError(
+        "--refine-steps says how long to refine, expected --refine");
   llvm::Expected<QuantizationPlan> plan = readPlan(options);
   return plan ? llvm::Error::success() : plan.takeError();
+}
+
+static RefineOptions refineOptionsOf(const CompileOptions &options) {
+  RefineOptions refine;
+  if (options.refineSteps) {
+    refine.steps = options.refineSteps;
+    refine.blockSteps = options.refineSteps / 5;
+  }
+  return refine;
 }
 
 int64_t Quantizer::countTokens() const {
@@ -110,7 +122,8 @@ LogicalResult Quantizer::readTokens(ModuleOp module) {
     method = "tokens " + checksum.hex();
   }
   if (options.refine)
-    method += ", refined";
+    method +=
+        llvm::formatv(", refined {0}", refineOptionsOf(options).steps).str();
   return success();
 }
 
@@ -195,7 +208,7 @@ void Quantizer::addCosts(Job &job, const lcq::StoredMatrix &matrix) {
   cost.outputError = matrix.outputError;
   costs.push_back(std::move(cost));
   doneBytes += bytesOf(job.codes);
-  progress(doneBytes, totalBytes);
+  progress(doneBytes, totalBytes, "");
 }
 
 bool Quantizer::isDone(const Job &job) { return job.isDone; }
@@ -293,11 +306,19 @@ compare(ParamOp codes, const lcq::QuantizedMatrix &matrix) {
 llvm::Error Quantizer::refineMatrices(ParamSource &source) {
   auto show = [&](const RefineProgress &at) {
     double part = at.steps ? double(at.step) / at.steps : 0.0;
-    progress(totalBytes * (at.block + part) / (at.blocks + 1), totalBytes);
+    std::string what =
+        at.block == at.blocks
+            ? "whole model"
+            : llvm::formatv("block {0} of {1}", at.block + 1, at.blocks).str();
+    // Calibration counts as another block.
+    progress(totalBytes * (1 + at.block + part) / (at.blocks + 2), totalBytes,
+             llvm::formatv("{0}, loss {1:F4}", what, at.heldOutLoss).str());
   };
+  RefineReport report;
   if (llvm::Error error = refine(programOf(*dense), tokens, source, matrices,
-                                 {}, nullptr, show))
+                                 refineOptionsOf(options), &report, show))
     return error;
+  refinement = report.model;
   for (Job &job : jobs) {
     auto refined = matrices.find(job.codes.getSymName().str());
     if (refined == matrices.end())
@@ -330,9 +351,8 @@ llvm::Error Quantizer::run() {
   return options.refine ? refineMatrices(source) : llvm::Error::success();
 }
 
-LogicalResult
-Quantizer::quantize(ModuleOp module,
-                    llvm::function_ref<void(uint64_t, uint64_t)> showProgress) {
+LogicalResult Quantizer::quantize(ModuleOp module,
+                                  ProgressFunction showProgress) {
   progress = showProgress;
   if (failed(makeJobs(module)))
     return failure();

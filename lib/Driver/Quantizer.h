@@ -19,6 +19,10 @@
 
 namespace nju {
 
+/// Called with what is done, of how much, and what else there is to say.
+using ProgressFunction =
+    llvm::function_ref<void(uint64_t, uint64_t, llvm::StringRef)>;
+
 /// Quantizes the weights of a compilation. `rewrite` changes the module,
 /// `quantize` computes what the module then says, and the writer of the weight
 /// file gets it from here. Finished matrices lie in a folder beside the output
@@ -36,14 +40,15 @@ public:
   mlir::LogicalResult rewrite(mlir::ModuleOp module);
 
   /// Quantizes every matrix of the module that is not in the folder yet.
-  mlir::LogicalResult
-  quantize(mlir::ModuleOp module,
-           llvm::function_ref<void(uint64_t, uint64_t)> progress);
+  mlir::LogicalResult quantize(mlir::ModuleOp module,
+                               ProgressFunction progress);
 
   llvm::Expected<llvm::ArrayRef<char>> get(ParamOp param) override;
 
   /// What was quantized, for the report.
   llvm::ArrayRef<QuantizedWeightCosts> getCosts() const { return costs; }
+  /// The loss before and after refinement, if there was any.
+  std::optional<RefineLoss> getRefinement() const { return refinement; }
 
   /// Removes the folder.
   void finish() { store.remove(); }
@@ -82,9 +87,10 @@ private:
   /// What waits to be refined.
   QuantizedParams matrices;
   std::vector<Job> jobs;
-  llvm::function_ref<void(uint64_t, uint64_t)> progress = nullptr;
+  ProgressFunction progress = nullptr;
   uint64_t totalBytes = 0, doneBytes = 0;
   std::vector<QuantizedWeightCosts> costs;
+  std::optional<RefineLoss> refinement;
   /// The matrix that `get` read last, and its name.
   lcq::StoredMatrix current;
   std::string currentName;

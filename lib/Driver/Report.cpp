@@ -267,6 +267,7 @@ static void printQuantized(Lines lines,
 
 void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
                       ArrayRef<QuantizedWeightCosts> quantized,
+                      std::optional<RefineLoss> refinement,
                       llvm::raw_ostream &os) {
   Lines lines{os};
   lines.line("kind") << (costs.languageModel ? "causal language model (step)\n"
@@ -280,6 +281,13 @@ void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
   structure << "\n";
   printMemory(lines, costs, lowered);
   printQuantized(lines, quantized);
+  if (refinement)
+    lines.line("refined")
+        << (costs.languageModel
+                ? "divergence from full precision, nats a token: "
+                : "squared error of outputs, relative: ")
+        << llvm::format("%.4f before, %.4f after\n", refinement->before,
+                        refinement->after);
   if (!lowered.processors.empty())
     lines.line("code for") << lowered.processors << "\n";
   lines.line("launches") << lowered.launches << " of " << lowered.kernels

@@ -10,6 +10,7 @@
 #define NJU_DRIVER_REPORT_H
 
 #include "mlir/IR/BuiltinOps.h"
+#include "nju/Refinement/Refine.h"
 #include "llvm/Support/raw_ostream.h"
 #include <map>
 #include <optional>
@@ -62,7 +63,7 @@ LoweredCosts readLoweredCosts(mlir::ModuleOp module);
 /// Prints the report; measures this machine for the floor times.
 void printReport(const ModelCosts &costs, const LoweredCosts &lowered,
                  llvm::ArrayRef<QuantizedWeightCosts> quantized,
-                 llvm::raw_ostream &os);
+                 std::optional<RefineLoss> refinement, llvm::raw_ostream &os);
 
 } // namespace nju
 

@@ -136,6 +136,10 @@ static Flag refine(
              "full precision, on the calibration data or, without them, on "
              "what the model says itself; takes the time of some hundred "
              "training steps, and gives most at 2 and 3 bits"));
+static NumberOption refineSteps(
+    "refine-steps", cl::init(0), cl::value_desc("N"), cl::cat(category),
+    cl::desc("steps that --refine trains the whole model for, after a fifth as "
+             "many for each block by itself (default: 300)"));
 enum class Activations { Int8, Int16, F32 };
 static WordOption<Activations> activations(
     "activations", cl::init(Activations::Int8), cl::cat(category),
@@ -278,6 +282,7 @@ int main(int argc, char **argv) {
   options.calibration = calibration;
   options.calibrationTokens = calibrationTokens;
   options.refine = refine;
+  options.refineSteps = refineSteps;
   options.activations = activationNames[int(activations.getValue())];
   options.emit = emit;
   options.report = report;

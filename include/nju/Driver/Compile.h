@@ -32,6 +32,7 @@ struct CompileOptions {
   std::string calibration;  ///< A text or tokens; empty: none.
   int64_t calibrationTokens = 0; ///< At most; 0: what suffices.
   bool refine = false;           ///< Train the quantized weights.
+  int64_t refineSteps = 0;       ///< Of the whole model; 0: what suffices.
   /// What products with quantized weights round x to; see ActivationType.
   std::string activations = "int8";
   EmitKind emit = EmitKind::So;
