@@ -9,7 +9,6 @@
 #include "Quantizer.h"
 
 #include "Calibration.h"
-#include "QuantizationPlan.h"
 #include "mlir/Pass/PassManager.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Quantization/Calibrated.h"
@@ -56,7 +55,7 @@ readPlan(const CompileOptions &options) {
   return plan;
 }
 
-llvm::Error Quantizer::check() const {
+llvm::Error Quantizer::check() {
   if (!options.calibration.empty() && !options.quantizes())
     return llvm::createStringError("--calibration is for quantized weights, "
                                    "expected --quantize or --quantize-plan");
@@ -66,8 +65,11 @@ llvm::Error Quantizer::check() const {
   if (options.refineSteps && !options.refine)
     return llvm::createStringError(
         "--refine-steps says how long to refine, expected --refine");
-  llvm::Expected<QuantizationPlan> plan = readPlan(options);
-  return plan ? llvm::Error::success() : plan.takeError();
+  llvm::Expected<QuantizationPlan> read = readPlan(options);
+  if (!read)
+    return read.takeError();
+  plan = std::move(*read);
+  return llvm::Error::success();
 }
 
 static RefineOptions refineOptionsOf(const CompileOptions &options) {
@@ -128,11 +130,8 @@ LogicalResult Quantizer::readTokens(ModuleOp module) {
 }
 
 LogicalResult Quantizer::rewrite(ModuleOp module) {
-  llvm::Expected<QuantizationPlan> plan = readPlan(options);
-  if (!plan)
-    return module.emitError() << llvm::toString(plan.takeError());
   SmallVector<QuantizableWeight> weights = collectQuantizableWeights(module);
-  auto formats = plan->choose(weights);
+  auto formats = plan.choose(weights);
   if (!formats)
     return module.emitError() << llvm::toString(formats.takeError());
   for (auto [weight, format] : llvm::zip_equal(weights, *formats))
@@ -213,6 +212,12 @@ void Quantizer::addCosts(Job &job, const lcq::StoredMatrix &matrix) {
 
 bool Quantizer::isDone(const Job &job) { return job.isDone; }
 
+Quantizer::Job *Quantizer::findJob(StringRef matrix) {
+  auto *job = llvm::find_if(
+      jobs, [&](Job &job) { return job.codes.getSymName() == matrix; });
+  return job == jobs.end() ? nullptr : job;
+}
+
 /// All matrices that are written. Those in the folder are done.
 LogicalResult Quantizer::makeJobs(ModuleOp module) {
   for (auto param : module.getOps<ParamOp>())
@@ -256,11 +261,8 @@ llvm::Error
 Quantizer::consume(InputMoments &moments,
                    llvm::MutableArrayRef<ExecutionListener::Weight> weights) {
   for (ExecutionListener::Weight &weight : weights) {
-    auto job = llvm::find_if(jobs, [&](const Job &job) {
-      ParamOp codes = job.codes;
-      return codes.getSymName() == weight.param.getSymName();
-    });
-    if (job == jobs.end() || job->isDone)
+    Job *job = findJob(weight.param.getSymName());
+    if (!job || job->isDone)
       continue;
     auto rows = openWeightRows(job->codes);
     if (!rows)
@@ -371,10 +373,10 @@ LogicalResult Quantizer::quantize(ModuleOp module,
 llvm::Expected<llvm::ArrayRef<char>> Quantizer::get(ParamOp param) {
   StringRef name = matrixName(param);
   if (currentName != name) {
-    llvm::Expected<std::string> key = keyOf(param);
-    if (!key)
-      return key.takeError();
-    std::optional<lcq::StoredMatrix> known = store.load(name, *key);
+    Job *job = findJob(name);
+    std::optional<lcq::StoredMatrix> known;
+    if (job)
+      known = store.load(name, job->key);
     if (!known)
       return llvm::createStringError("its quantized form is no longer in '" +
                                      store.getFolder() + "'");

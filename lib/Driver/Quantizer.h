@@ -9,6 +9,7 @@
 #ifndef NJU_LIB_DRIVER_QUANTIZER_H
 #define NJU_LIB_DRIVER_QUANTIZER_H
 
+#include "QuantizationPlan.h"
 #include "Report.h"
 #include "nju/Driver/Compile.h"
 #include "nju/Execution/Calibration.h"
@@ -32,8 +33,8 @@ public:
   explicit Quantizer(const CompileOptions &options);
 
   /// An error if options contradict each other or have values out of range;
-  /// before anything else is done.
-  llvm::Error check() const;
+  /// before anything else is done. Reads the plan.
+  llvm::Error check();
 
   /// Chooses formats and replaces products and look-ups, after the graph
   /// pipeline.
@@ -62,6 +63,8 @@ private:
   };
 
   static bool isDone(const Job &job);
+  /// The job of the matrix of that name; null if there is none.
+  Job *findJob(llvm::StringRef matrix);
   int64_t countTokens() const;
   mlir::LogicalResult makeJobs(mlir::ModuleOp module);
   llvm::Error
@@ -78,6 +81,7 @@ private:
   void addCosts(Job &job, const lcq::StoredMatrix &matrix);
 
   const CompileOptions &options;
+  QuantizationPlan plan;
   lcq::MatrixStore store;
   /// The module before `rewrite`, if it is to be run.
   mlir::OwningOpRef<mlir::ModuleOp> dense;
@@ -86,7 +90,7 @@ private:
   std::string method;
   /// What waits to be refined.
   QuantizedParams matrices;
-  std::vector<Job> jobs;
+  llvm::SmallVector<Job, 0> jobs;
   ProgressFunction progress = nullptr;
   uint64_t totalBytes = 0, doneBytes = 0;
   std::vector<QuantizedWeightCosts> costs;
