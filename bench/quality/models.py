@@ -200,7 +200,6 @@ class MiniLM(JudgedModel):
     pattern = r"^encoder\.layer\.\d+\."
     plan_pattern = "encoder.layer.*"
     calibration_sentences, eval_sentences = 260, 200
-    calibration_length = 40  # tokens of a row
     input_names = ("input_ids", "attention_mask", "token_type_ids")
 
     def prepare(self) -> None:
@@ -242,14 +241,11 @@ class MiniLM(JudgedModel):
         return [self._feed([s]) for s in sentences]
 
     def calibration_options(self) -> list[str]:
-        """As many tokens as `feeds` has, of the same text, in rows of one length."""
-        length, tokens = self.calibration_length, sum(f["input_ids"].size for f in self.feeds)
-        sentences = [self._tokenizer.encode(s).ids for s in self._sentences("wikitext2-valid.txt")]
-        rows = [s[:length - 1] + s[-1:] for s in sentences if len(s) >= length]
-        rows = rows[:tokens // length]
-        np.save(self.folder / "calibration.npy", np.array(rows))
+        """The sentences of `feeds`, rows filled up with -1."""
+        rows = [feed["input_ids"][0] for feed in self.feeds]
+        np.save(self.folder / "calibration.npy", fill_rows(rows))
         return [f"--calibration={self.folder / 'calibration.npy'}",
-                f"--calibration-tokens={len(rows) * length}"]
+                f"--calibration-tokens={sum(map(len, rows))}"]
 
     def embeddings(self, stem: pathlib.Path) -> np.ndarray:
         feed = self._feed(self._sentences("wikitext2-test.txt", self.eval_sentences))
@@ -269,6 +265,14 @@ class MiniLM(JudgedModel):
             self.places.run("nju-compile", self.onnx, "-o", self.folder / "exact", "--quiet")
             np.save(exact, self.embeddings(self.folder / "exact"))
         return float((self.embeddings(stem) * np.load(exact)).sum(1).mean())
+
+
+def fill_rows(rows: list[np.ndarray]) -> np.ndarray:
+    """Sequences of different lengths as one array, as nju-compile --calibration reads them."""
+    filled = np.full((len(rows), max(map(len, rows))), -1, np.int64)
+    for i, row in enumerate(rows):
+        filled[i, :len(row)] = row
+    return filled
 
 
 def name_weights(path: pathlib.Path, parameters: dict) -> None:

@@ -232,19 +232,20 @@ static llvm::Expected<TokenBatch> readText(StringRef text,
 
 static llvm::Expected<TokenBatch>
 readTokens(StringRef bytes, const CalibrationOptions &options, int64_t length) {
-  llvm::Expected<TokenArray> array = readTokenArray(bytes, options.file);
-  if (!array)
-    return array.takeError();
+  auto sequences = readTokenArray(bytes, options.file);
+  if (!sequences)
+    return sequences.takeError();
   TokenBatch batch;
-  int64_t left = options.maxTokens, row = 0;
-  for (; row < array->rows; ++row)
-    for (int64_t begin = 0; begin < array->columns && left > 0;
-         begin += length) {
-      int64_t count = std::min({length, array->columns - begin, left});
-      const int32_t *from = array->tokens.data() + row * array->columns + begin;
+  int64_t left = options.maxTokens;
+  for (const Tokens &sequence : *sequences) {
+    int64_t size = sequence.size();
+    for (int64_t begin = 0; begin < size && left > 0; begin += length) {
+      int64_t count = std::min({length, size - begin, left});
+      auto from = sequence.begin() + begin;
       batch.sequences.emplace_back(from, from + count);
       left -= count;
     }
+  }
   return batch;
 }
 

@@ -18,7 +18,7 @@ namespace nju {
 /// What a model is calibrated with.
 struct CalibrationOptions {
   /// A text in UTF-8, or tokens as a `.npy` array: int32 or int64, [tokens] or
-  /// [sequences, tokens].
+  /// [sequences, tokens]; see readTokenArray.
   std::string file;
   /// The model's file: a text's tokenizer is looked for beside it.
   std::string model = {};
@@ -43,8 +43,8 @@ int32_t findBeginningToken(llvm::StringRef model);
 /// it a shorter one, and every sequence begins with what the tokenizer puts
 /// before a text. For another graph each document, or if the text has but one
 /// each line, is one sequence, with what the tokenizer puts around it; what is
-/// longer than a sequence is left out. Tokens of an array are used as they are,
-/// cut in sequences.
+/// longer than a sequence is left out. Sequences of an array are used as they
+/// are; what is longer becomes several.
 class CalibrationData {
 public:
   explicit CalibrationData(CalibrationOptions options)

@@ -62,41 +62,77 @@ static llvm::SmallVector<int64_t> parseShape(StringRef text) {
   return shape;
 }
 
-llvm::Expected<TokenArray> nju::readTokenArray(StringRef bytes,
-                                               StringRef file) {
-  auto fail = [&](const llvm::Twine &what) {
-    return llvm::createStringError("calibration tokens '" + file + "' " + what);
-  };
+namespace {
+
+/// What the header of an array says, and the elements behind it.
+struct ArrayFile {
+  int64_t rows = 0, columns = 0;
+  bool isWide = false;
+  StringRef elements;
+
+  int64_t get(int64_t index) const {
+    const char *at = elements.data() + index * (isWide ? 8 : 4);
+    return isWide ? int64_t(llvm::support::endian::read64le(at))
+                  : int32_t(llvm::support::endian::read32le(at));
+  }
+};
+
+} // namespace
+
+/// An error that says what is wrong with the array, or nothing.
+static llvm::Error parseArray(StringRef bytes, ArrayFile &array) {
   StringRef header = takeHeader(bytes);
   StringRef type = valueOf(header, "'descr':");
   if (header.empty() || type.empty())
-    return fail("have no header of a .npy file");
-  bool isWide = type.starts_with("'<i8'");
-  if (!isWide && !type.starts_with("'<i4'"))
-    return fail("have elements of NumPy type " + type.split(',').first +
-                ", expected '<i4' or '<i8'");
+    return llvm::createStringError("have no header of a .npy file");
+  array.isWide = type.starts_with("'<i8'");
+  if (!array.isWide && !type.starts_with("'<i4'"))
+    return llvm::createStringError("have elements of NumPy type " +
+                                   type.split(',').first +
+                                   ", expected '<i4' or '<i8'");
   if (!valueOf(header, "'fortran_order':").starts_with("False"))
-    return fail("are in Fortran order, expected C order");
+    return llvm::createStringError("are in Fortran order, expected C order");
   llvm::SmallVector<int64_t> shape = parseShape(valueOf(header, "'shape':"));
   if (shape.empty() || shape.size() > 2)
-    return fail("have " + llvm::Twine(shape.size()) +
-                " dimensions, expected [tokens] or [sequences, tokens]");
-  TokenArray array;
+    return llvm::createStringError(
+        "have " + llvm::Twine(shape.size()) +
+        " dimensions, expected [tokens] or [sequences, tokens]");
   array.rows = shape.size() == 2 ? shape[0] : 1;
   array.columns = shape.back();
   // Compare with the file before memory is asked for.
-  uint64_t width = isWide ? 8 : 4, held = bytes.size() / width;
+  uint64_t held = bytes.size() / (array.isWide ? 8 : 4);
   if (array.columns != 0 && uint64_t(array.rows) > held / array.columns)
-    return fail("are truncated");
-  array.tokens.reserve(array.rows * array.columns);
-  for (int64_t i = 0; i < array.rows * array.columns; ++i) {
-    int64_t token =
-        isWide ? llvm::support::endian::read64le(bytes.data() + i * 8)
-               : int32_t(llvm::support::endian::read32le(bytes.data() + i * 4));
-    if (token < 0 || token > std::numeric_limits<int32_t>::max())
-      return fail("have " + llvm::Twine(token) + " at index " + llvm::Twine(i) +
-                  ", which is no token");
-    array.tokens.push_back(token);
+    return llvm::createStringError("are truncated");
+  array.elements = bytes;
+  return llvm::Error::success();
+}
+
+llvm::Expected<std::vector<std::vector<int32_t>>>
+nju::readTokenArray(StringRef bytes, StringRef file) {
+  auto fail = [&](const llvm::Twine &what) {
+    return llvm::createStringError("calibration tokens '" + file + "' " + what);
+  };
+  ArrayFile array;
+  if (llvm::Error error = parseArray(bytes, array))
+    return fail(llvm::toString(std::move(error)));
+  std::vector<std::vector<int32_t>> sequences;
+  for (int64_t row = 0; row < array.rows; ++row) {
+    size_t before = sequences.size();
+    bool isInside = false;
+    for (int64_t i = row * array.columns; i < (row + 1) * array.columns; ++i) {
+      int64_t token = array.get(i);
+      if (token > std::numeric_limits<int32_t>::max())
+        return fail("have " + llvm::Twine(token) + " at index " +
+                    llvm::Twine(i) + ", which is no token");
+      if (token >= 0 && !isInside)
+        sequences.emplace_back();
+      isInside = token >= 0;
+      if (isInside)
+        sequences.back().push_back(int32_t(token));
+    }
+    if (sequences.size() == before)
+      return fail("have no token in row " + llvm::Twine(row) +
+                  ", expected one before the negative numbers");
   }
-  return array;
+  return sequences;
 }

@@ -16,19 +16,15 @@
 
 namespace nju {
 
-/// Token numbers, row-major.
-struct TokenArray {
-  int64_t rows = 0, columns = 0;
-  std::vector<int32_t> tokens;
-};
-
 /// Whether a file's content begins like a `.npy` array.
 bool isTokenArray(llvm::StringRef bytes);
 
-/// Reads the content of a `.npy` file: little-endian int32 or int64, C order,
-/// [tokens] (one row) or [sequences, tokens]. `file` is for messages.
-llvm::Expected<TokenArray> readTokenArray(llvm::StringRef bytes,
-                                          llvm::StringRef file);
+/// The sequences in the content of a `.npy` file: little-endian int32 or int64,
+/// C order, [tokens] or [sequences, tokens]. A negative number, and the end of
+/// a row, ends a sequence; more of them fill up. An error if a row is filled up
+/// from its begin to its end. `file` is for messages.
+llvm::Expected<std::vector<std::vector<int32_t>>>
+readTokenArray(llvm::StringRef bytes, llvm::StringRef file);
 
 } // namespace nju
 

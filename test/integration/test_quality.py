@@ -17,6 +17,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "bench/quality"))
 import corpus  # noqa: E402
 import fake_quantize  # noqa: E402
+import models  # noqa: E402
 import table  # noqa: E402
 from onnx_weights import OnnxWeights  # noqa: E402
 
@@ -176,6 +177,11 @@ class CorpusTest(unittest.TestCase):
         parts = [corpus.part_of(f"document {i}") for i in range(10000)]
         self.assertAlmostEqual(parts.count("eval") / 10000, 0.02, delta=0.005)
         self.assertAlmostEqual(parts.count("calibration") / 10000, 0.03, delta=0.006)
+
+    def test_sequences_of_different_lengths(self) -> None:
+        filled = models.fill_rows([np.array([5, 0, 7]), np.array([1])])
+        self.assertEqual(filled.dtype, np.int64)
+        self.assertEqual(filled.tolist(), [[5, 0, 7], [1, -1, -1]])
 
     def test_text_of_a_page(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -188,6 +188,64 @@ TEST_F(Calibration, ReadsArrays) {
   }
 }
 
+TEST_F(Calibration, EndsSequencesAtNegativeNumbers) {
+  auto values = count(120);
+  for (int at : {0, 5, 6, 7, 27, 119})
+    values[at] = -1 - at;
+  for (llvm::StringRef type : {"<i4", "<i8"}) {
+    TokenBatch flat =
+        expectTokens({write("flat.npy", makeArray(type, "(120,)", values))});
+    ASSERT_EQ(flat.sequences.size(), 9u);
+    EXPECT_EQ(flat.sequences[0], (std::vector<int32_t>{1, 2, 3, 4}));
+    // 19 tokens do not fit a sequence of 16.
+    EXPECT_EQ(flat.sequences[1].front(), 8);
+    EXPECT_EQ(flat.sequences[1].back(), 23);
+    EXPECT_EQ(flat.sequences[2], (std::vector<int32_t>{24, 25, 26}));
+    EXPECT_EQ(flat.sequences[3].front(), 28);
+    EXPECT_EQ(flat.sequences.back().back(), 118);
+    EXPECT_EQ(flat.countTokens(), 114);
+  }
+}
+
+TEST_F(Calibration, FillsRowsUpWithNegativeNumbers) {
+  // Rows of 12, 11, ... tokens; the same with one number after each.
+  std::vector<int64_t> padded, flat;
+  for (int row = 0; row < 12; ++row)
+    for (int i = 0; i < 12; ++i) {
+      bool isToken = i < 12 - row;
+      padded.push_back(isToken ? 100 * row + i : -100);
+      if (isToken)
+        flat.push_back(padded.back());
+      if (i + 1 == 12 - row)
+        flat.push_back(-1);
+    }
+  std::string shape = "(" + std::to_string(flat.size()) + ",)";
+  TokenBatch rows =
+      expectTokens({write("rows.npy", makeArray("<i4", "(12, 12)", padded))});
+  ASSERT_EQ(rows.sequences.size(), 12u);
+  for (int row = 0; row < 12; ++row)
+    EXPECT_EQ(rows.sequences[row].size(), 12u - row);
+  EXPECT_EQ(rows.sequences,
+            expectTokens({write("flat.npy", makeArray("<i8", shape, flat))})
+                .sequences);
+}
+
+TEST_F(Calibration, RefusesEmptySequences) {
+  std::vector<int64_t> values(120, 7);
+  std::fill(values.begin() + 40, values.begin() + 60, -1);
+  EXPECT_EQ(errorOf("row.npy", makeArray("<i8", "(6, 20)", values)),
+            "have no token in row 2, expected one before the negative numbers");
+  values.assign(120, -1);
+  EXPECT_EQ(errorOf("none.npy", makeArray("<i4", "(120,)", values)),
+            "have no token in row 0, expected one before the negative numbers");
+  EXPECT_EQ(errorOf("zero.npy", makeArray("<i4", "(0,)", {})),
+            "have no token in row 0, expected one before the negative numbers");
+  for (int at : {0, 100, 119})
+    values[at] = 3;
+  EXPECT_EQ(errorOf("short.npy", makeArray("<i4", "(120,)", values)),
+            "gives 3 tokens, expected at least 64");
+}
+
 TEST_F(Calibration, RefusesArraysThatAreNoTokens) {
   auto values = count(120);
   EXPECT_EQ(errorOf("type.npy", makeArray("<f4", "(120,)", values)),
@@ -206,9 +264,6 @@ TEST_F(Calibration, RefusesArraysThatAreNoTokens) {
   EXPECT_EQ(
       errorOf("head.npy", llvm::StringRef("\x93NUMPY\x01\x00\xff\xff", 10)),
       "have no header of a .npy file");
-  values[5] = -3;
-  EXPECT_EQ(errorOf("minus.npy", makeArray("<i8", "(120,)", values)),
-            "have -3 at index 5, which is no token");
   values[5] = int64_t(1) << 31;
   EXPECT_EQ(errorOf("large.npy", makeArray("<i8", "(120,)", values)),
             "have 2147483648 at index 5, which is no token");
