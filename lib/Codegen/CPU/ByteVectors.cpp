@@ -17,11 +17,10 @@ using Value = ByteVectors::Value;
 
 /// Columns whose x a lane has.
 static constexpr int64_t kUnitColumns = LCQLayout::kUnitColumns;
-/// The entries that a byte shuffle looks up in.
-static constexpr int64_t kTable = 16;
 
 ByteVectors::ByteVectors(KernelBuilder &k, const CPUTarget &target, bool dots)
     : k(k), wide(target.hasAVX512()),
+      permutes(wide && target.hasFeature("avx512vbmi")),
       vnni(dots && target.hasFeature(wide ? "avx512vnni" : "avxvnni")),
       i8(k.b.getI8Type()), i16(k.b.getI16Type()), i32(k.b.getI32Type()) {}
 
@@ -77,7 +76,7 @@ Value ByteVectors::loadTable(Value basis, int64_t row, int64_t levels,
                              ValueRange{k.index(row), k.index(0)});
   llvm::SmallVector<int64_t> entries;
   for (int64_t i = 0; i < k.lanes * 4; ++i)
-    entries.push_back(entry(i % kTable));
+    entries.push_back(entry(i % (permutes ? 64 : 16)));
   Value table = vector::ShuffleOp::create(k.b, k.loc, values, values, entries);
   // VPDPBUSD wants one side unsigned: v + 128.
   return vnni ? arith::XOrIOp::create(k.b, k.loc, table, constant(i8, -128))
@@ -85,6 +84,9 @@ Value ByteVectors::loadTable(Value basis, int64_t row, int64_t levels,
 }
 
 Value ByteVectors::lookUp(Value table, Value codes) {
+  if (permutes)
+    return k.intrinsic("llvm.x86.avx512.permvar.qi.512", table.getType(),
+                       {table, codes});
   return k.intrinsic(wide ? "llvm.x86.avx512.pshuf.b.512"
                           : "llvm.x86.avx2.pshuf.b",
                      table.getType(), {table, codes});

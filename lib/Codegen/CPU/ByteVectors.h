@@ -31,6 +31,9 @@ public:
   };
   /// The four bytes at `indices`.
   Factor loadFactor(Value memref, mlir::ValueRange indices);
+  /// Whether a look-up reads six bits of an index and ignores the other two.
+  /// Else it reads four, and the others must be zero.
+  bool readsSixBits() const { return permutes; }
   /// A table whose entry i is entry `entry(i)` of a basis row of `levels`.
   Value loadTable(Value basis, int64_t row, int64_t levels,
                   llvm::function_ref<int64_t(int64_t)> entry);
@@ -55,7 +58,7 @@ private:
   Value constant(mlir::Type element, int64_t value);
 
   KernelBuilder &k;
-  bool wide, vnni;
+  bool wide, permutes, vnni;
   mlir::Type i8, i16, i32;
 };
 

@@ -52,9 +52,11 @@ struct ExtendedLevel {
 };
 } // namespace
 static constexpr StringLiteral kVNNI[] = {"avx512vnni"};
-static constexpr StringLiteral kBF16[] = {"avx512bf16", "avx512vnni"};
-static constexpr StringLiteral kAMX[] = {"amx-bf16", "amx-int8", "amx-tile",
-                                         "avx512bf16", "avx512vnni"};
+static constexpr StringLiteral kBF16[] = {"avx512bf16", "avx512vbmi",
+                                          "avx512vnni"};
+static constexpr StringLiteral kAMX[] = {"amx-bf16",   "amx-int8",
+                                         "amx-tile",   "avx512bf16",
+                                         "avx512vbmi", "avx512vnni"};
 static const ExtendedLevel kExtendedLevels[] = {
     {"x86-64-v4-amx", "x86-64-v4", kAMX},
     {"x86-64-v4-bf16", "x86-64-v4", kBF16},

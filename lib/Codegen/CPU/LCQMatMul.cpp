@@ -38,7 +38,8 @@ using namespace nju;
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
-/// Few rows: groups of at most so many columns have code without loops.
+/// Few rows: groups of at most so many columns have code without loops, unless
+/// they have several ranks, of which the compiler would hold too much at once.
 static constexpr int64_t kUnrolledColumns = 256;
 /// Many rows: the same. Columns that are looked up at once, and blocks of rows
 /// whose sums are kept for a tile.
@@ -72,7 +73,14 @@ private:
   Value toFloat(Value integers) {
     return arith::SIToFPOp::create(k.b, k.loc, k.vectorType(k.lanes), integers);
   }
-  void finish(RowBlock block, Value slot, Value tile, int64_t lane);
+  /// With one plane its factors wait until the groups are summed.
+  bool scalesSums() const { return w().getPlanes() == 1; }
+  Value loadScales(LCQWeights &w, const Part &part, Value group,
+                   int64_t plane) {
+    return scalesSums() ? w.loadGroupScales(part, group, plane)
+                        : w.loadScales(part, group, plane);
+  }
+  void finish(RowBlock block, Value slot, const Part &part);
 
   int64_t getPartsAtOnce(int64_t rows) const;
   void emitFewRows(int64_t size);
@@ -176,15 +184,21 @@ Value LCQEmitter::addGroup(RowBlock block, Value group, int64_t row,
 }
 
 /// Stores what becomes of the sums of a block from row `slot` of `sums` on: of
-/// the part of a tile that begins at `lane`, or of all of it.
-void LCQEmitter::finish(RowBlock block, Value slot, Value tile, int64_t lane) {
-  Value column = k.add(k.mul(tile, LCQStream::kTileRows), lane);
+/// a part of a tile.
+void LCQEmitter::finish(RowBlock block, Value slot, const Part &part) {
+  Value column = k.add(k.mul(part.tile, LCQStream::kTileRows), part.lane);
   Value mask = maskOf(column);
+  Values factors;
+  if (scalesSums())
+    for (LCQWeights &own : weights)
+      factors.push_back(own.loadFactors(part, 0));
   k.loop(k.index(0), block.size, [&](Value r) {
     Values products;
-    for (int64_t number = 0; number < options.weights; ++number)
-      products.push_back(
-          k.loadVector(sums, {k.index(number), k.add(slot, r), k.index(lane)}));
+    for (int64_t number = 0; number < options.weights; ++number) {
+      Value sum = k.loadVector(
+          sums, {k.index(number), k.add(slot, r), k.index(part.lane)});
+      products.push_back(scalesSums() ? k.mulf(sum, factors[number]) : sum);
+    }
     store(products, k.add(block.begin, r), column, mask);
   });
 }
@@ -249,7 +263,8 @@ Values LCQEmitter::addFew(LCQWeights &w, int64_t size, Value group,
   auto add = [&](Value set, Values dots) {
     return addSet(w, size, group, parts, distance, set, std::move(dots));
   };
-  if (!sets && options.group <= kUnrolledColumns / size) {
+  bool unrolls = options.rank == 1 && options.group <= kUnrolledColumns / size;
+  if (!sets && unrolls) {
     for (int64_t s = 0; s < w.getSets(); ++s)
       dots = add(k.index(s), dots);
   } else {
@@ -259,7 +274,8 @@ Values LCQEmitter::addFew(LCQWeights &w, int64_t size, Value group,
   for (auto [p, part] : llvm::enumerate(parts)) {
     Values scales;
     for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
-      scales.push_back(w.loadScales(part, w.getGroup(part.tile, group), plane));
+      scales.push_back(
+          loadScales(w, part, w.getGroup(part.tile, group), plane));
     auto dot = [&, p = p](int64_t r, int64_t line) {
       return dots[(p * options.rank + r) * lines + line];
     };
@@ -298,7 +314,7 @@ void LCQEmitter::emitParts(int64_t size, ArrayRef<Part> parts,
     }
   }
   for (auto [p, part] : llvm::enumerate(parts))
-    finish(block, k.index(slotOf(p)), part.tile, part.lane);
+    finish(block, k.index(slotOf(p)), part);
 }
 
 /// As few rows as have all their sums in registers.
@@ -332,7 +348,7 @@ void LCQEmitter::stagePiece(LCQWeights &w, Piece piece) {
     Value own = k.sub(group, piece.begin);
     Value begin = w.getGroup(piece.part.tile, group);
     for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
-      k.storeVector(w.loadScales(piece.part, begin, plane), stagedScales,
+      k.storeVector(loadScales(w, piece.part, begin, plane), stagedScales,
                     {k.add(k.mul(own, w.getPlanes()), plane), k.index(0)});
     Value columns = k.sub(w.padded, k.mul(group, options.group));
     Value sets = k.min(k.index(w.getSets()), k.div(columns, w.getSetColumns()));
@@ -458,7 +474,7 @@ void LCQEmitter::emitTile(Value tile, Value blocks, Value first,
   });
   for (int64_t p = 0; p < w().getParts(); ++p)
     forBlocks([&](RowBlock block, Value slot) {
-      finish(block, slot, tile, p * k.lanes);
+      finish(block, slot, Part{tile, p * k.lanes});
     });
 }
 

@@ -15,7 +15,6 @@ using Value = LCQWeights::Value;
 using Values = LCQWeights::Values;
 
 /// The entries that a byte shuffle looks up in.
-static constexpr int64_t kTable = 16;
 
 /// Of a group: so much is looked up at once.
 static constexpr int64_t kMostColumns = 8192;
@@ -64,18 +63,19 @@ LCQWeights::LCQWeights(KernelBuilder &k, const CPUTarget &target,
   loadTables();
 }
 
-/// A shuffle reads the lower four bits of an index, and a table holds each
-/// element for all values of those that are not the code.
+/// A table holds each element for all values of the bits of an index that are
+/// not the code: a second one for codes in the upper bits of four.
 void LCQWeights::loadTables() {
   int64_t levels = int64_t(1) << options.bits;
   for (int64_t r = 0; r < options.rank; ++r) {
-    auto load = [&](llvm::function_ref<int64_t(int64_t)> entry) {
-      return bytes.loadTable(basis, r, levels, entry);
+    auto load = [&](int64_t shift) {
+      return bytes.loadTable(basis, r, levels,
+                             [&](int64_t i) { return (i >> shift) % levels; });
     };
     Values &own = tables.emplace_back();
-    own.push_back(load([&](int64_t i) { return i % levels; }));
+    own.push_back(load(0));
     if (options.bits != 4)
-      own.push_back(load([&](int64_t i) { return i * levels / kTable; }));
+      own.push_back(load(4 - options.bits));
   }
 }
 
@@ -83,10 +83,11 @@ void LCQWeights::loadTables() {
 llvm::SmallVector<LCQWeights::Unit> LCQWeights::decode(ArrayRef<Value> lines) {
   llvm::SmallVector<Unit> units;
   auto addHalves = [&](Value line, std::initializer_list<int64_t> tables) {
-    for (Value codes :
-         {bytes.mask(line, 15), bytes.mask(bytes.shift(line, 4), 15)})
+    for (Value half : {line, bytes.shift(line, 4)}) {
+      Value codes = bytes.readsSixBits() ? half : bytes.mask(half, 15);
       for (int64_t table : tables)
         units.push_back({codes, table});
+    }
   };
   if (options.bits == 2) {
     addHalves(lines[0], {0, 1});
@@ -121,23 +122,28 @@ llvm::SmallVector<LCQWeights::Unit> LCQWeights::loadSet(const Part &part,
   return decode(lines);
 }
 
-Value LCQWeights::loadScales(const Part &part, Value group, int64_t plane) {
+Value LCQWeights::loadGroupScales(const Part &part, Value group,
+                                  int64_t plane) {
   int64_t width = options.scaleBits / 8;
   Value at = k.add(group, (plane * kTileRows + part.lane) * width);
   Value raw = bytes.load(codes, at, k.lanes * width);
   Type f32 = k.vectorType(k.lanes);
-  auto finish = [&](Value value) {
-    return plane == options.rank ? k.mulf(value, k.splat(1.0f / 128)) : value;
-  };
-  if (options.scaleBits == 16) {
-    Value row = k.index(plane == options.rank ? 1 : 0);
-    Value unit = k.broadcast(k.load(factors, {row, k.index(0)}));
-    raw = bytes.cast(raw, k.b.getF16Type());
-    return finish(k.mulf(arith::ExtFOp::create(k.b, k.loc, f32, raw), unit));
-  }
+  if (options.scaleBits == 16)
+    return arith::ExtFOp::create(k.b, k.loc, f32,
+                                 bytes.cast(raw, k.b.getF16Type()));
   auto i32 = VectorType::get({k.lanes}, k.b.getI32Type());
   raw = arith::ExtSIOp::create(k.b, k.loc, i32, raw);
-  Value row = k.add(k.mul(part.tile, kTileRows), part.lane);
-  return finish(k.mulf(arith::SIToFPOp::create(k.b, k.loc, f32, raw),
-                       k.loadVector(factors, {k.index(plane), row})));
+  return arith::SIToFPOp::create(k.b, k.loc, f32, raw);
+}
+
+Value LCQWeights::loadFactors(const Part &part, int64_t plane) {
+  bool isOffset = plane == options.rank;
+  Value own;
+  if (options.scaleBits == 16) {
+    own = k.broadcast(k.load(factors, {k.index(isOffset ? 1 : 0), k.index(0)}));
+  } else {
+    Value row = k.add(k.mul(part.tile, kTileRows), part.lane);
+    own = k.loadVector(factors, {k.index(plane), row});
+  }
+  return isOffset ? k.mulf(own, k.splat(1.0f / 128)) : own;
 }

@@ -127,8 +127,14 @@ public:
   Value lookUp(const Unit &unit, int64_t rank) {
     return bytes.lookUp(tables[rank][unit.table], unit.codes);
   }
-  /// The scales, or as plane `rank` the offsets over 128, of a part's group.
-  Value loadScales(const Part &part, Value group, int64_t plane);
+  /// The scales, or as plane `rank` the offsets, of a part's group. What they
+  /// stand for is `loadFactors` times as much: 128 times an offset.
+  Value loadGroupScales(const Part &part, Value group, int64_t plane);
+  Value loadFactors(const Part &part, int64_t plane);
+  Value loadScales(const Part &part, Value group, int64_t plane) {
+    return k.mulf(loadGroupScales(part, group, plane),
+                  loadFactors(part, plane));
+  }
 
   ByteVectors bytes;
 

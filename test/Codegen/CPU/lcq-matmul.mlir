@@ -47,12 +47,13 @@
 // A group of 32 columns: one row in two tiles (of x86-64-v4), twelve rows with
 // looked-up weights from memory, eight rows with what is looked up for all. No
 // sums are moved.
-// LOOPS-DAG: loop dots=16 embedded=0 look-ups=16 converted=4 stack=0
-// LOOPS-DAG: loop dots=96 embedded=96 look-ups=0 converted=12 stack=0
-// LOOPS-DAG: loop dots=64 embedded=64 look-ups=8 converted=9 stack=0
+// LOOPS-DAG: loop dots=16 embedded=0 look-ups=16 masks=16 converted=4 stack=0
+// LOOPS-DAG: loop dots=96 embedded=96 look-ups=0 masks=0 converted=12 stack=0
+// LOOPS-DAG: loop dots=64 embedded=64 look-ups=8 masks=8 converted=9 stack=0
 
-// With two ranks, two tiles have room for their sums; four would not.
-// RANKS: loop dots=64 embedded=0 look-ups=64 converted=8 stack=0
+// With two ranks, two tiles have room for their sums; four would not. Where
+// look-ups ignore upper bits, codes are not masked.
+// RANKS: loop dots=16 embedded=0 look-ups=16 masks=0 converted=0 stack={{[0-3]}}
 
 // The bits of the last two units are put together by one instruction.
 // THREE-LABEL: nju_lcq_linear

@@ -18,6 +18,6 @@ for end, line in enumerate(lines):
 
     dots = count(r"^vpdpbusd|^vpmaddubsw")
     if dots >= 4:
-        print(f"loop dots={dots} embedded={count(r'^vpdpbusd.*1to')} look-ups={count(r'^vpshufb')}",
-              f"converted={count(r'^vcvtdq2ps')}",
+        print(f"loop dots={dots} embedded={count(r'^vpdpbusd.*1to')} look-ups={count(r'^vpshufb|^vpermb')}",
+              f"masks={count(r'^vpand')} converted={count(r'^vcvtdq2ps')}",
               f"stack={count(r'mm[0-9]+, .*[(]%r[sb]p[)]|[(]%r[sb]p[)].*, %[xyz]mm')}")
