@@ -43,8 +43,8 @@ public:
   Compilation(const CompileOptions &options, MLIRContext &context)
       : options(options), context(context),
         progress(options.quiet,
-                 countPhases(options.emit) + options.quantizes()),
-        outputs(options.output), quantizer(options) {}
+                 countPhases(options.emit) + Quantizer::countPhases(options)),
+        outputs(options.output), quantizer(options, progress) {}
 
   LogicalResult run();
 
@@ -253,14 +253,8 @@ LogicalResult Compilation::toLLVM() {
 
 /// Weights first: the signature holds their checksum.
 LogicalResult Compilation::writeWeights() {
-  if (options.quantizes()) {
-    progress.begin("quantize the weights");
-    if (failed(quantizer.quantize(
-            *module, [&](uint64_t done, uint64_t total, StringRef detail) {
-              progress.update(done, total, detail);
-            })))
-      return failure();
-  }
+  if (options.quantizes() && failed(quantizer.quantize(*module)))
+    return failure();
   progress.begin("write the weights");
   if (getWeightFileBytes(*module) == 0)
     return success();
@@ -351,6 +345,7 @@ LogicalResult Compilation::finish(LogicalResult result) {
   if (succeeded(result) && options.report)
     printReport(costs, variants.empty() ? LoweredCosts() : variants[0].costs,
                 quantizer.getCosts(), quantizer.getRefinement(),
+                options.bitsPerWeight.has_value(),
                 options.output == "-" ? llvm::errs() : llvm::outs());
   return result;
 }

@@ -134,6 +134,10 @@ const QuantizationPlan::Rule *QuantizationPlan::findRule(StringRef name) const {
   return rule == rules.end() ? nullptr : &*rule;
 }
 
+bool QuantizationPlan::isLargeEnough(const QuantizableWeight &weight) {
+  return weight.rows >= kLeastRows && weight.columns >= kLeastColumns;
+}
+
 Expected<std::vector<QuantizationPlan::Format>>
 QuantizationPlan::choose(llvm::ArrayRef<QuantizableWeight> weights) const {
   for (const Rule &rule : rules)
@@ -150,7 +154,7 @@ QuantizationPlan::choose(llvm::ArrayRef<QuantizableWeight> weights) const {
     Format &format = formats.emplace_back();
     if (const Rule *rule = findRule(param.getSymName()))
       format = rule->format;
-    else if (weight.rows < kLeastRows || weight.columns < kLeastColumns)
+    else if (!isLargeEnough(weight))
       continue;
     else if (weight.isHead)
       format = head;
@@ -158,4 +162,39 @@ QuantizationPlan::choose(llvm::ArrayRef<QuantizableWeight> weights) const {
       format = weight.isEmbedding ? embedding : matrices;
   }
   return formats;
+}
+
+LCQAttr nju::toAttr(mlir::MLIRContext *context, const LCQOptions &format) {
+  return LCQAttr::get(context, format.bits, format.group, format.rank,
+                      format.scaleBits, format.offset);
+}
+
+LCQOptions nju::fromAttr(LCQAttr attr) {
+  LCQOptions format;
+  format.bits = attr.getBits();
+  format.group = attr.getGroup();
+  format.rank = attr.getRank();
+  format.scaleBits = attr.getScaleBits();
+  format.offset = attr.getOffset();
+  return format;
+}
+
+std::string nju::printPlan(llvm::ArrayRef<QuantizableWeight> weights,
+                           llvm::ArrayRef<QuantizationPlan::Format> formats) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  llvm::json::OStream json(os, /*IndentSize=*/2);
+  json.object([&] {
+    for (StringRef role : {"default", "embedding", "head"})
+      json.attribute(role, "none");
+    json.attributeObject("tensors", [&] {
+      for (auto [weight, format] : llvm::zip_equal(weights, formats)) {
+        ParamOp param = weight.param;
+        if (format)
+          json.attribute(param.getSymName(), format->str());
+      }
+    });
+  });
+  os << "\n";
+  return text;
 }

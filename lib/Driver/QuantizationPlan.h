@@ -32,6 +32,10 @@ public:
   /// Changes the plan by a JSON file (docs/quantization.md).
   llvm::Error read(llvm::StringRef path);
 
+  /// Whether a matrix may gain something; smaller ones stay as they are unless
+  /// a plan names them.
+  static bool isLargeEnough(const QuantizableWeight &weight);
+
   /// The format of each weight. An error if the plan names what is none of
   /// them.
   llvm::Expected<std::vector<Format>>
@@ -49,6 +53,14 @@ private:
   std::vector<Rule> rules;
   std::string source; ///< The file, for errors.
 };
+
+/// The attribute that says a format, and the format that it says.
+LCQAttr toAttr(mlir::MLIRContext *context, const lcq::LCQOptions &format);
+lcq::LCQOptions fromAttr(LCQAttr attr);
+
+/// The text of a plan that gives each weight its format by its name.
+std::string printPlan(llvm::ArrayRef<QuantizableWeight> weights,
+                      llvm::ArrayRef<QuantizationPlan::Format> formats);
 
 } // namespace nju
 

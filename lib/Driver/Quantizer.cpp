@@ -8,11 +8,13 @@
 
 #include "Quantizer.h"
 
+#include "BitBudget.h"
 #include "Calibration.h"
 #include "mlir/Pass/PassManager.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Quantization/Calibrated.h"
 #include "nju/Refinement/Generate.h"
+#include "nju/Support/OutputFile.h"
 #include "nju/Target/MatrixRows.h"
 #include "nju/Transforms/Passes.h"
 #include "nju/checksum.h"
@@ -29,17 +31,26 @@ static constexpr int64_t kCalibrationTokens = 8192, kRefinementTokens = 40960;
 /// Changes when the same weights give another matrix than before.
 static constexpr llvm::StringLiteral kMethod = "lcq method 1";
 
-Quantizer::Quantizer(const CompileOptions &options)
-    : options(options), store(options.output + ".quantizing") {}
+/// What `--calibration` is for text that the model says itself.
+static constexpr llvm::StringLiteral kOwnText = "self";
 
-static lcq::LCQOptions optionsOf(LCQAttr format) {
-  lcq::LCQOptions options;
-  options.bits = format.getBits();
-  options.group = format.getGroup();
-  options.rank = format.getRank();
-  options.scaleBits = format.getScaleBits();
-  options.offset = format.getOffset();
-  return options;
+Quantizer::Quantizer(const CompileOptions &options, Progress &progress)
+    : options(options), progress(progress),
+      store(options.output + ".quantizing") {}
+
+/// Whether the model says the text that it is calibrated with.
+static bool generatesText(const CompileOptions &options) {
+  return options.calibration == kOwnText ||
+         (options.calibration.empty() && options.refine);
+}
+
+int Quantizer::countPhases(const CompileOptions &options) {
+  if (!options.quantizes())
+    return 0;
+  bool isComplete = options.emit == EmitKind::So;
+  bool chooses = options.bitsPerWeight.has_value();
+  return isComplete + chooses +
+         (generatesText(options) && (isComplete || chooses));
 }
 
 static llvm::Expected<QuantizationPlan>
@@ -56,12 +67,26 @@ readPlan(const CompileOptions &options) {
 }
 
 llvm::Error Quantizer::check() {
-  if (!options.calibration.empty() && !options.quantizes())
-    return llvm::createStringError("--calibration is for quantized weights, "
-                                   "expected --quantize or --quantize-plan");
-  if (options.refine && !options.quantizes())
-    return llvm::createStringError("--refine is for quantized weights, "
-                                   "expected --quantize or --quantize-plan");
+  std::pair<bool, StringRef> given[] = {
+      {!options.calibration.empty(), "--calibration"},
+      {options.refine, "--refine"},
+      {!options.savePlan.empty(), "--save-plan"}};
+  for (auto [isGiven, name] : given)
+    if (isGiven && !options.quantizes())
+      return llvm::createStringError(
+          name + " is for quantized weights, expected --quantize, "
+                 "--quantize-plan or --bits-per-weight");
+  if (options.bitsPerWeight) {
+    if (!options.quantize.empty() || !options.quantizePlan.empty())
+      return llvm::createStringError(
+          "--bits-per-weight chooses the formats itself, expected neither "
+          "--quantize nor --quantize-plan with it");
+    if (!std::isfinite(*options.bitsPerWeight) || *options.bitsPerWeight <= 0)
+      return llvm::createStringError(
+          llvm::formatv("--bits-per-weight is {0}, expected a number above 0",
+                        *options.bitsPerWeight)
+              .str());
+  }
   if (options.refineSteps && !options.refine)
     return llvm::createStringError(
         "--refine-steps says how long to refine, expected --refine");
@@ -95,53 +120,102 @@ static func::FuncOp programOf(ModuleOp module) {
   return nullptr;
 }
 
-/// Reads what the model is to be run on, and keeps a copy of it for that.
+/// Whether what the model computes is asked before or while it is quantized.
+bool Quantizer::measuresOutputs() const {
+  return (!options.calibration.empty() || options.refine) &&
+         (options.emit == EmitKind::So || options.bitsPerWeight);
+}
+
+/// Tokens of the model itself.
+llvm::Error Quantizer::generateText(func::FuncOp step) {
+  progress.begin("say the calibration text");
+  GenerateOptions generate;
+  generate.tokens = countTokens();
+  generate.beginning = generate.end = findBeginningToken(options.input);
+  FileParamSource source(step->getParentOfType<ModuleOp>());
+  auto made =
+      generateTokens(step, source, generate, [&](int64_t done, int64_t total) {
+        progress.update(done, total);
+      });
+  if (!made)
+    return llvm::createStringError("the model cannot say a text: " +
+                                   llvm::toString(made.takeError()));
+  tokens = std::move(*made);
+  return llvm::Error::success();
+}
+
+/// Reads or makes what the model is to be run on, and keeps a copy of it for
+/// that.
 LogicalResult Quantizer::readTokens(ModuleOp module) {
   method = "no data";
-  if ((options.calibration.empty() && !options.refine) ||
-      options.emit != EmitKind::So)
+  if (!measuresOutputs())
     return success();
   dense = module.clone();
-  if (options.calibration.empty()) {
-    if (!module.lookupSymbol<func::FuncOp>("step"))
+  func::FuncOp program = programOf(*dense);
+  if (generatesText(options)) {
+    if (program.getName() != "step")
       return module.emitError()
-             << "--refine of a graph that is no language model needs "
-             << "--calibration: it cannot say a text itself";
-    method = llvm::formatv("{0} tokens of the model", countTokens()).str();
+             << "the graph is no language model and cannot say a text itself, "
+             << "expected --calibration=FILE with a text or tokens";
+    if (llvm::Error failed = generateText(program))
+      return module.emitError() << llvm::toString(std::move(failed));
   } else {
     CalibrationOptions data{options.calibration, options.input, countTokens()};
-    llvm::Expected<TokenBatch> read =
-        CalibrationData(data).read(programOf(module));
+    llvm::Expected<TokenBatch> read = CalibrationData(data).read(program);
     if (!read)
       return module.emitError() << llvm::toString(read.takeError());
     tokens = std::move(*read);
-    Checksum checksum;
-    for (const std::vector<int32_t> &sequence : tokens.sequences) {
-      uint64_t size = sequence.size();
-      checksum.update(&size, sizeof(size));
-      checksum.update(sequence.data(), size * sizeof(int32_t));
-    }
-    method = "tokens " + checksum.hex();
   }
+  Checksum checksum;
+  for (const std::vector<int32_t> &sequence : tokens.sequences) {
+    uint64_t size = sequence.size();
+    checksum.update(&size, sizeof(size));
+    checksum.update(sequence.data(), size * sizeof(int32_t));
+  }
+  method = "tokens " + checksum.hex();
   if (options.refine)
     method +=
         llvm::formatv(", refined {0}", refineOptionsOf(options).steps).str();
   return success();
 }
 
+llvm::Expected<std::vector<QuantizationPlan::Format>>
+Quantizer::chooseByBudget(ModuleOp module,
+                          ArrayRef<QuantizableWeight> weights) {
+  progress.begin("choose the bits of weights");
+  auto show = [&](uint64_t done, uint64_t total) {
+    progress.update(done, total);
+  };
+  BitBudget budget(*options.bitsPerWeight, weights);
+  if (dense) {
+    FileParamSource source(module);
+    if (llvm::Error failed =
+            budget.measureOutputs(programOf(module), tokens, source, show))
+      return std::move(failed);
+  } else if (llvm::Error failed = budget.measureWeights(show)) {
+    return std::move(failed);
+  }
+  return budget.choose();
+}
+
 LogicalResult Quantizer::rewrite(ModuleOp module) {
+  if (failed(readTokens(module)))
+    return failure();
   SmallVector<QuantizableWeight> weights = collectQuantizableWeights(module);
-  auto formats = plan.choose(weights);
+  auto formats = options.bitsPerWeight ? chooseByBudget(module, weights)
+                                       : plan.choose(weights);
   if (!formats)
     return module.emitError() << llvm::toString(formats.takeError());
   for (auto [weight, format] : llvm::zip_equal(weights, *formats))
     if (format)
       weight.param->setAttr(kQuantizeAttr,
-                            LCQAttr::get(module.getContext(), format->bits,
-                                         format->group, format->rank,
-                                         format->scaleBits, format->offset));
-  if (failed(readTokens(module)))
-    return failure();
+                            toAttr(module.getContext(), *format));
+  std::string text = printPlan(weights, *formats);
+  if (options.savePlan == "-")
+    llvm::outs() << text;
+  else if (!options.savePlan.empty())
+    if (llvm::Error failed = writeFile(options.savePlan, text))
+      return module.emitError() << llvm::toString(std::move(failed));
   PassManager manager(module.getContext());
   manager.addPass(createQuantizeWeights());
   return manager.run(module);
@@ -161,7 +235,7 @@ llvm::Expected<std::string> Quantizer::keyOf(ParamOp param) const {
   if (!source)
     return source.takeError();
   return llvm::formatv("{0}\n{1}\n{2}\n{3}", kMethod,
-                       optionsOf(*param.getFormat()).str(), *source, method)
+                       fromAttr(*param.getFormat()).str(), *source, method)
       .str();
 }
 
@@ -198,7 +272,7 @@ llvm::Error Quantizer::save(Job &job, const lcq::QuantizedMatrix &matrix,
 void Quantizer::addCosts(Job &job, const lcq::StoredMatrix &matrix) {
   QuantizedWeightCosts cost;
   cost.name = job.codes.getSymName().str();
-  cost.format = optionsOf(*job.codes.getFormat()).str();
+  cost.format = fromAttr(*job.codes.getFormat()).str();
   SmallVector<int64_t> shape = job.codes.getMatrixShape();
   cost.elements = shape[0] * shape[1];
   cost.bytes = matrix.basis.size() + matrix.codes.size() +
@@ -207,7 +281,7 @@ void Quantizer::addCosts(Job &job, const lcq::StoredMatrix &matrix) {
   cost.outputError = matrix.outputError;
   costs.push_back(std::move(cost));
   doneBytes += bytesOf(job.codes);
-  progress(doneBytes, totalBytes, "");
+  progress.update(doneBytes, totalBytes);
 }
 
 bool Quantizer::isDone(const Job &job) { return job.isDone; }
@@ -251,7 +325,7 @@ llvm::Error Quantizer::quantizeWithoutData(Job &job) {
     return rows.takeError();
   lcq::QuantizationError error;
   llvm::Expected<lcq::QuantizedMatrix> matrix =
-      lcq::quantizeDataFree(**rows, optionsOf(*job.codes.getFormat()), &error);
+      lcq::quantizeDataFree(**rows, fromAttr(*job.codes.getFormat()), &error);
   if (!matrix)
     return matrix.takeError();
   return save(job, *matrix, error);
@@ -270,7 +344,7 @@ Quantizer::consume(InputMoments &moments,
     lcq::CalibrationReport report;
     llvm::Expected<lcq::QuantizedMatrix> matrix = lcq::quantizeCalibrated(
         **rows, llvm::ArrayRef<float>(moments.moments),
-        optionsOf(*job->codes.getFormat()), kCalibrationRounds, &report);
+        fromAttr(*job->codes.getFormat()), kCalibrationRounds, &report);
     if (!matrix)
       return matrix.takeError();
     double error = report.zeroObjective > 0
@@ -313,8 +387,9 @@ llvm::Error Quantizer::refineMatrices(ParamSource &source) {
             ? "whole model"
             : llvm::formatv("block {0} of {1}", at.block + 1, at.blocks).str();
     // Calibration counts as another block.
-    progress(totalBytes * (1 + at.block + part) / (at.blocks + 2), totalBytes,
-             llvm::formatv("{0}, loss {1:F4}", what, at.heldOutLoss).str());
+    progress.update(
+        totalBytes * (1 + at.block + part) / (at.blocks + 2), totalBytes,
+        llvm::formatv("{0}, loss {1:F4}", what, at.heldOutLoss).str());
   };
   RefineReport report;
   if (llvm::Error error = refine(programOf(*dense), tokens, source, matrices,
@@ -338,24 +413,14 @@ llvm::Error Quantizer::refineMatrices(ParamSource &source) {
 /// Runs the model for moments, and trains.
 llvm::Error Quantizer::run() {
   FileParamSource source(*dense);
-  if (tokens.sequences.empty()) {
-    GenerateOptions generate;
-    generate.tokens = countTokens();
-    generate.beginning = generate.end = findBeginningToken(options.input);
-    auto made = generateTokens(programOf(*dense), source, generate);
-    if (!made)
-      return made.takeError();
-    tokens = std::move(*made);
-  }
   if (llvm::Error error =
           runCalibration(programOf(*dense), tokens, source, *this))
     return error;
   return options.refine ? refineMatrices(source) : llvm::Error::success();
 }
 
-LogicalResult Quantizer::quantize(ModuleOp module,
-                                  ProgressFunction showProgress) {
-  progress = showProgress;
+LogicalResult Quantizer::quantize(ModuleOp module) {
+  progress.begin("quantize the weights");
   if (failed(makeJobs(module)))
     return failure();
   if (dense && !llvm::all_of(jobs, isDone))

@@ -12,17 +12,13 @@
 #include "QuantizationPlan.h"
 #include "Report.h"
 #include "nju/Driver/Compile.h"
+#include "nju/Driver/Progress.h"
 #include "nju/Execution/Calibration.h"
 #include "nju/Quantization/MatrixStore.h"
 #include "nju/Refinement/Refine.h"
 #include "nju/Target/WeightFile.h"
-#include "llvm/ADT/STLFunctionalExtras.h"
 
 namespace nju {
-
-/// Called with what is done, of how much, and what else there is to say.
-using ProgressFunction =
-    llvm::function_ref<void(uint64_t, uint64_t, llvm::StringRef)>;
 
 /// Quantizes the weights of a compilation. `rewrite` changes the module,
 /// `quantize` computes what the module then says, and the writer of the weight
@@ -30,7 +26,10 @@ using ProgressFunction =
 /// until `finish`, so that a run that was interrupted goes on with the next.
 class Quantizer : public QuantizedWeights, CalibrationConsumer {
 public:
-  explicit Quantizer(const CompileOptions &options);
+  Quantizer(const CompileOptions &options, Progress &progress);
+
+  /// Phases that quantizing shows as progress.
+  static int countPhases(const CompileOptions &options);
 
   /// An error if options contradict each other or have values out of range;
   /// before anything else is done. Reads the plan.
@@ -41,8 +40,7 @@ public:
   mlir::LogicalResult rewrite(mlir::ModuleOp module);
 
   /// Quantizes every matrix of the module that is not in the folder yet.
-  mlir::LogicalResult quantize(mlir::ModuleOp module,
-                               ProgressFunction progress);
+  mlir::LogicalResult quantize(mlir::ModuleOp module);
 
   llvm::Expected<llvm::ArrayRef<char>> get(ParamOp param) override;
 
@@ -72,6 +70,11 @@ private:
           llvm::MutableArrayRef<ExecutionListener::Weight> weights) override;
   llvm::Error quantizeWithoutData(Job &job);
   mlir::LogicalResult readTokens(mlir::ModuleOp module);
+  llvm::Error generateText(mlir::func::FuncOp step);
+  llvm::Expected<std::vector<QuantizationPlan::Format>>
+  chooseByBudget(mlir::ModuleOp module,
+                 llvm::ArrayRef<QuantizableWeight> weights);
+  bool measuresOutputs() const;
   llvm::Error run();
   llvm::Error refineMatrices(ParamSource &source);
   llvm::Error save(Job &job, const lcq::QuantizedMatrix &matrix,
@@ -81,6 +84,7 @@ private:
   void addCosts(Job &job, const lcq::StoredMatrix &matrix);
 
   const CompileOptions &options;
+  Progress &progress;
   QuantizationPlan plan;
   lcq::MatrixStore store;
   /// The module before `rewrite`, if it is to be run.
@@ -91,7 +95,6 @@ private:
   /// What waits to be refined.
   QuantizedParams matrices;
   llvm::SmallVector<Job, 0> jobs;
-  ProgressFunction progress = nullptr;
   uint64_t totalBytes = 0, doneBytes = 0;
   std::vector<QuantizedWeightCosts> costs;
   std::optional<RefineLoss> refinement;

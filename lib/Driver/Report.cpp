@@ -267,7 +267,7 @@ static void printQuantized(Lines lines,
 
 void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
                       ArrayRef<QuantizedWeightCosts> quantized,
-                      std::optional<RefineLoss> refinement,
+                      std::optional<RefineLoss> refinement, bool listsFormats,
                       llvm::raw_ostream &os) {
   Lines lines{os};
   lines.line("kind") << (costs.languageModel ? "causal language model (step)\n"
@@ -288,6 +288,9 @@ void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,
                 : "squared error of outputs, relative: ")
         << llvm::format("%.4f before, %.4f after\n", refinement->before,
                         refinement->after);
+  if (listsFormats)
+    for (const QuantizedWeightCosts &weight : quantized)
+      lines.line("format of " + weight.name) << weight.format << "\n";
   if (!lowered.processors.empty())
     lines.line("code for") << lowered.processors << "\n";
   lines.line("launches") << lowered.launches << " of " << lowered.kernels

@@ -61,9 +61,11 @@ struct LoweredCosts {
 LoweredCosts readLoweredCosts(mlir::ModuleOp module);
 
 /// Prints the report; measures this machine for the floor times.
+/// `listsFormats`: with the format of each quantized matrix.
 void printReport(const ModelCosts &costs, const LoweredCosts &lowered,
                  llvm::ArrayRef<QuantizedWeightCosts> quantized,
-                 std::optional<RefineLoss> refinement, llvm::raw_ostream &os);
+                 std::optional<RefineLoss> refinement, bool listsFormats,
+                 llvm::raw_ostream &os);
 
 } // namespace nju
 

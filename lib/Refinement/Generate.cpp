@@ -27,8 +27,10 @@ struct SequenceCache {
 class Generator {
 public:
   Generator(func::FuncOp step, const GraphPart &part, ParamSource &params,
-            const GenerateOptions &options)
+            const GenerateOptions &options,
+            llvm::function_ref<void(int64_t, int64_t)> progress)
       : step(step), params(params), tape(part, this->params), options(options),
+        progress(progress),
         vocabulary(
             cast<RankedTensorType>(step.getResultTypes()[0]).getShape().back()),
         random(options.seed) {
@@ -40,6 +42,7 @@ public:
   llvm::Expected<TokenBatch> run();
 
 private:
+  int64_t countTokens() const;
   bool begin(int64_t slot);
   llvm::Expected<HostTensor> runStep(ArrayRef<int64_t> slots);
   HostTensor attend(CachedAttentionOp op, ArrayRef<HostTensor> operands);
@@ -52,6 +55,7 @@ private:
   ParamCache params;
   Tape tape;
   const GenerateOptions &options;
+  llvm::function_ref<void(int64_t, int64_t)> progress;
   int64_t vocabulary;
   std::mt19937 random;
   int64_t length = 0; ///< Of a sequence, at most.
@@ -117,11 +121,17 @@ HostTensor Generator::attend(CachedAttentionOp op,
   return result;
 }
 
+/// Of all sequences so far.
+int64_t Generator::countTokens() const {
+  int64_t count = finished.countTokens();
+  for (const std::vector<int32_t> &sequence : growing)
+    count += sequence.size();
+  return count;
+}
+
 /// A new sequence in a slot, unless there are enough.
 bool Generator::begin(int64_t slot) {
-  int64_t made = 0;
-  for (const std::vector<int32_t> &sequence : finished.sequences)
-    made += sequence.size();
+  int64_t made = finished.countTokens();
   for (const std::vector<int32_t> &sequence : growing)
     made += sequence.empty() ? 0 : length;
   if (made >= options.tokens)
@@ -199,18 +209,21 @@ llvm::Expected<TokenBatch> Generator::run() {
         next.push_back(slot);
     }
     slots = std::move(next);
+    if (progress)
+      progress(std::min(countTokens(), options.tokens), options.tokens);
   }
   return finished;
 }
 
-llvm::Expected<TokenBatch> nju::generateTokens(func::FuncOp step,
-                                               ParamSource &params,
-                                               const GenerateOptions &options) {
+llvm::Expected<TokenBatch>
+nju::generateTokens(func::FuncOp step, ParamSource &params,
+                    const GenerateOptions &options,
+                    llvm::function_ref<void(int64_t, int64_t)> progress) {
   if (options.tokens < 1 || options.length < 1 || options.sequences < 1)
     return llvm::createStringError("no tokens to generate");
   Value output = step.getBody().front().getTerminator()->getOperand(0);
   auto part = GraphPart::find(output, {}, {});
   if (!part)
     return part.takeError();
-  return Generator(step, *part, params, options).run();
+  return Generator(step, *part, params, options, progress).run();
 }

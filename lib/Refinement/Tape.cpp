@@ -31,9 +31,21 @@ static ParamOp getParam(Value weight) {
              : ParamOp();
 }
 
-llvm::StringRef nju::getWeightName(LinearOp op) {
-  auto ref = op.getWeight().getDefiningOp<ParamRefOp>();
+static llvm::StringRef getParamName(Value value) {
+  auto ref = value.getDefiningOp<ParamRefOp>();
   return ref ? ref.getParam() : StringRef();
+}
+
+llvm::StringRef nju::getWeightName(LinearOp op) {
+  return getParamName(op.getWeight());
+}
+
+llvm::StringRef nju::getTableName(Operation *op) {
+  if (auto embedding = dyn_cast<EmbeddingOp>(op))
+    return getParamName(embedding.getWeight());
+  auto gather = dyn_cast<GatherOp>(op);
+  return gather && gather.getAxis() == 0 ? getParamName(gather.getInput())
+                                         : StringRef();
 }
 
 //===----------------------------------------------------------------------===//
@@ -50,7 +62,8 @@ static llvm::Error checkGradient(Operation *op, unsigned index) {
 }
 
 llvm::Expected<GraphPart> GraphPart::find(Value output, ArrayRef<Value> inputs,
-                                          const llvm::StringSet<> &trained) {
+                                          const llvm::StringSet<> &trained,
+                                          const llvm::StringSet<> *lookedUp) {
   GraphPart part;
   part.output = output;
   llvm::DenseSet<Value> bound(inputs.begin(), inputs.end());
@@ -77,6 +90,10 @@ llvm::Expected<GraphPart> GraphPart::find(Value output, ArrayRef<Value> inputs,
     bool isActive = linear && trained.contains(getWeightName(linear));
     if (isActive)
       part.trained.insert(&op);
+    if (lookedUp && lookedUp->contains(getTableName(&op))) {
+      part.lookUps.insert(&op);
+      isActive = true;
+    }
     for (OpOperand &operand : op.getOpOperands()) {
       if (!part.active.contains(operand.get()))
         continue;
@@ -237,7 +254,9 @@ llvm::Error Tape::backwardLinear(LinearOp op, const HostTensor &gradient,
   int64_t rows = gradient.getNumElements() / std::max<int64_t>(1, columns);
   const float *g = gradient.elements<float>().data();
   HostTensor x = values.lookup(op.getInput());
-  if (part.isTrained(op)) {
+  if (part.isTrained(op) && observer) {
+    observer(op, gradient, x);
+  } else if (part.isTrained(op)) {
     // dW' = G' X
     std::vector<float> &sum = result[getWeightName(op)];
     sum.resize(columns * depth);
@@ -288,6 +307,11 @@ llvm::Error Tape::backward(HostTensor gradient, const MatrixMap &matrices,
       continue;
     HostTensor own = std::move(found->second);
     gradientsOfValues.erase(found);
+    if (part.isLookUp(op)) {
+      if (observer)
+        observer(op, own, HostTensor());
+      continue;
+    }
     auto linear = dyn_cast<LinearOp>(op);
     llvm::Error error = linear
                             ? backwardLinear(linear, own, matrices, gradients)

@@ -23,28 +23,35 @@ namespace nju {
 /// where it is another value.
 llvm::StringRef getWeightName(LinearOp op);
 
+/// The same of what looks up rows of a param: nju.embedding, or nju.gather.
+llvm::StringRef getTableName(mlir::Operation *op);
+
 /// The ops of a straight-line function that compute `output` from `inputs`, the
 /// arguments and params, in order.
 class GraphPart {
 public:
   GraphPart() = default;
-  /// `trained`: the params of nju.linear whose gradients are wanted. An error
-  /// if a gradient must pass an op that has none.
-  static llvm::Expected<GraphPart> find(mlir::Value output,
-                                        llvm::ArrayRef<mlir::Value> inputs,
-                                        const llvm::StringSet<> &trained);
+  /// `trained`: the params of nju.linear whose gradients are wanted.
+  /// `lookedUp`, if not null: params for whose looked-up rows they are wanted,
+  /// too. An error if a gradient must pass an op that has none.
+  static llvm::Expected<GraphPart>
+  find(mlir::Value output, llvm::ArrayRef<mlir::Value> inputs,
+       const llvm::StringSet<> &trained,
+       const llvm::StringSet<> *lookedUp = nullptr);
 
   llvm::ArrayRef<mlir::Operation *> getOps() const { return ops; }
   mlir::Value getOutput() const { return output; }
   /// Whether the value depends on a trained weight.
   bool isActive(mlir::Value value) const { return active.contains(value); }
   bool isTrained(mlir::Operation *op) const { return trained.contains(op); }
+  /// Whether the op looks up rows whose gradients are wanted.
+  bool isLookUp(mlir::Operation *op) const { return lookUps.contains(op); }
 
 private:
   mlir::Value output;
   llvm::SmallVector<mlir::Operation *> ops;
   llvm::DenseSet<mlir::Value> active;
-  llvm::DenseSet<mlir::Operation *> trained;
+  llvm::DenseSet<mlir::Operation *> trained, lookUps;
 };
 
 /// Values of one run.
@@ -85,6 +92,14 @@ public:
     attention = std::move(function);
   }
 
+  /// Takes the gradient with respect to the result of a trained product or of a
+  /// look-up, and the input of the product (of a look-up nothing).
+  using Observer = std::function<void(
+      mlir::Operation *, const HostTensor &gradient, const HostTensor &input)>;
+  /// `backward` then tells the observer, and makes no gradients with respect to
+  /// matrices.
+  void setObserver(Observer function) { observer = std::move(function); }
+
   /// Computes the part's output. Products whose param is in `matrices` use what
   /// is there. Without `keepsValues` a value is freed after its last use, and
   /// there is no way back.
@@ -109,6 +124,7 @@ private:
   const GraphPart &part;
   ParamSource &params;
   AttentionFunction attention;
+  Observer observer;
   ValueMap values;
   ValueMap gradientsOfValues;
 };

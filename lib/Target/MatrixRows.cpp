@@ -101,6 +101,12 @@ static std::optional<lcq::WeightType> weightTypeOf(Type type) {
 
 llvm::Expected<std::unique_ptr<lcq::WeightRows>>
 nju::openWeightRows(ParamOp param) {
+  return openWeightRows(
+      param, param.getPermutation().value_or(ArrayRef<int64_t>{0, 1}));
+}
+
+llvm::Expected<std::unique_ptr<lcq::WeightRows>>
+nju::openWeightRows(ParamOp param, ArrayRef<int64_t> permutation) {
   SourceFiles files(folderOf(param));
   WeightSource source(param, files);
   RankedTensorType type = source.getType();
@@ -135,8 +141,7 @@ nju::openWeightRows(ParamOp param) {
     data = copy.data();
   }
   // The matrix is [columns, rows]; dimension i of it is permutation[i].
-  auto permutation = param.getPermutation();
-  int64_t columnDimension = permutation ? (*permutation)[0] : 0;
+  int64_t columnDimension = permutation[0];
   int64_t columns = type.getDimSize(columnDimension);
   int64_t rows = type.getDimSize(1 - columnDimension);
   bool rowMajor = columnDimension == 1;

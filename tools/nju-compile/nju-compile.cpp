@@ -17,6 +17,7 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/Signals.h"
+#include <cmath>
 #include <csignal>
 
 namespace cl = llvm::cl;
@@ -62,6 +63,16 @@ struct NumberParser : cl::parser<long long> {
   }
 };
 
+struct FractionParser : cl::parser<double> {
+  using parser::parser;
+
+  bool parse(cl::Option &, llvm::StringRef option, llvm::StringRef text,
+             double &value) {
+    return (text.getAsDouble(value) || !std::isfinite(value) || value <= 0) &&
+           refuseValue(option, text, "a number above 0");
+  }
+};
+
 struct FlagParser : cl::parser<bool> {
   using parser::parser;
 
@@ -77,6 +88,8 @@ template <typename Value>
 using WordOption = cl::opt<Value, /*ExternalStorage=*/false, WordParser<Value>>;
 using NumberOption =
     cl::opt<long long, /*ExternalStorage=*/false, NumberParser>;
+using FractionOption =
+    cl::opt<double, /*ExternalStorage=*/false, FractionParser>;
 using Flag = cl::opt<bool, /*ExternalStorage=*/false, FlagParser>;
 
 static cl::OptionCategory category("nju-compile options");
@@ -121,11 +134,24 @@ static cl::opt<std::string> quantizePlan(
              "\"lcq4\", \"embedding\": \"none\", \"tensors\": "
              "{\"*.mlp.down*\": \"lcq4\"}}; a name goes before a pattern, a "
              "long pattern before a short one"));
+static FractionOption bitsPerWeight(
+    "bits-per-weight", cl::value_desc("B"), cl::cat(category),
+    cl::desc("quantize each matrix, embeddings and the head too, to 2, 3 or 4 "
+             "bits in groups of 32 to 128, so that all together take no more "
+             "than B bits a weight, everything counted, and lose least; by "
+             "what the outputs lose with --calibration (much better), else by "
+             "the weights"));
+static cl::opt<std::string>
+    savePlan("save-plan", cl::value_desc("FILE"), cl::cat(category),
+             cl::desc("write the format of each weight to a file, which "
+                      "--quantize-plan reads ('-': stdout)"));
 static cl::opt<std::string> calibration(
-    "calibration", cl::value_desc("FILE"), cl::cat(category),
+    "calibration", cl::value_desc("FILE|self"), cl::cat(category),
     cl::desc("quantize with regard to what the model computes on these data, "
              "which takes longer and loses less: a text in UTF-8 (documents "
-             "as for nju-run ppl), or tokens in a .npy array"));
+             "as for nju-run ppl), or tokens in a .npy array, in which a "
+             "negative number ends a sequence; self: a text that the language "
+             "model says itself"));
 static NumberOption calibrationTokens(
     "calibration-tokens", cl::init(0), cl::value_desc("N"), cl::cat(category),
     cl::desc("tokens that are taken from the begin of the calibration data, at "
@@ -208,6 +234,7 @@ EXAMPLES:
   nju-compile model.onnx -o model --target=x86-64-v3 --max-tokens=4096
   nju-compile model.onnx -o model --quantize=lcq4  weights of 4.3 bits
   nju-compile model.onnx -o model --quantize=lcq3 --calibration=text.txt
+  nju-compile model.onnx -o model --bits-per-weight=3.2 --calibration=self --report
   nju-compile model.onnx -o - --emit=nju           the graph as the compiler sees it
 )");
 
@@ -279,6 +306,9 @@ int main(int argc, char **argv) {
   options.compute = compute;
   options.quantize = quantize;
   options.quantizePlan = quantizePlan;
+  if (bitsPerWeight.getNumOccurrences())
+    options.bitsPerWeight = bitsPerWeight;
+  options.savePlan = savePlan;
   options.calibration = calibration;
   options.calibrationTokens = calibrationTokens;
   options.refine = refine;

@@ -254,9 +254,16 @@ TEST(Generate, DrawsTokensByTheirProbability) {
   options.tokens = 6000;
   options.length = 6;
   options.beginning = 3;
-  auto text = generateTokens(model.step, source, options);
+  int64_t shown = 0;
+  auto text = generateTokens(model.step, source, options,
+                             [&](int64_t done, int64_t total) {
+                               EXPECT_GE(done, shown);
+                               EXPECT_EQ(total, 6000);
+                               shown = done;
+                             });
   ASSERT_TRUE(bool(text)) << llvm::toString(text.takeError());
   EXPECT_EQ(text->countTokens(), 6000);
+  EXPECT_EQ(shown, 6000);
   for (const std::vector<int32_t> &sequence : text->sequences) {
     EXPECT_EQ(sequence.size(), 6u);
     EXPECT_EQ(sequence[0], 3);

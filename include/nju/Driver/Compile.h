@@ -13,6 +13,7 @@
 #include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "llvm/Support/LogicalResult.h"
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace nju {
@@ -29,7 +30,10 @@ struct CompileOptions {
   std::string compute = "auto"; ///< See getComputeType.
   std::string quantize;         ///< A format of LCQOptions::parse; empty: none.
   std::string quantizePlan; ///< A JSON file (docs/quantization.md), or empty.
-  std::string calibration;  ///< A text or tokens; empty: none.
+  /// Chooses formats so that all weights together take no more.
+  std::optional<double> bitsPerWeight;
+  std::string savePlan;    ///< A file for the formats in the end, or empty.
+  std::string calibration; ///< A text, tokens, or `self`; empty: none.
   int64_t calibrationTokens = 0; ///< At most; 0: what suffices.
   bool refine = false;           ///< Train the quantized weights.
   int64_t refineSteps = 0;       ///< Of the whole model; 0: what suffices.
@@ -45,7 +49,9 @@ struct CompileOptions {
   CacheType cacheType = CacheType::F32;
 
   /// Whether some weights may be quantized.
-  bool quantizes() const { return !quantize.empty() || !quantizePlan.empty(); }
+  bool quantizes() const {
+    return !quantize.empty() || !quantizePlan.empty() || bitsPerWeight;
+  }
 };
 
 /// Loads every dialect and extension that a compilation needs.

@@ -10,6 +10,7 @@
 #define NJU_REFINEMENT_GENERATE_H
 
 #include "nju/Execution/Executor.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 
 namespace nju {
 
@@ -31,9 +32,10 @@ struct GenerateOptions {
 /// makes, each token drawn by its probability (temperature 1). All sequences
 /// grow by one token at a time, keys and values being kept; the same seed gives
 /// the same text on one kind of processor.
-llvm::Expected<TokenBatch> generateTokens(mlir::func::FuncOp step,
-                                          ParamSource &params,
-                                          const GenerateOptions &options);
+llvm::Expected<TokenBatch> generateTokens(
+    mlir::func::FuncOp step, ParamSource &params,
+    const GenerateOptions &options,
+    llvm::function_ref<void(int64_t done, int64_t total)> progress = nullptr);
 
 } // namespace nju
 

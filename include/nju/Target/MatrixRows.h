@@ -22,6 +22,11 @@ namespace nju {
 /// or of a type that is no float.
 llvm::Expected<std::unique_ptr<lcq::WeightRows>> openWeightRows(ParamOp param);
 
+/// The matrix that a param would be made from with a format: dimension i of
+/// [columns, rows] is `permutation[i]` of the data.
+llvm::Expected<std::unique_ptr<lcq::WeightRows>>
+openWeightRows(ParamOp param, llvm::ArrayRef<int64_t> permutation);
+
 /// What the values of that matrix depend on, as text: the file, its size and
 /// the time of its last change, the place in it, type and permutation; or the
 /// checksum of the values, if the module has them.
