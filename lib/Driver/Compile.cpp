@@ -52,6 +52,7 @@ private:
   static int countPhases(EmitKind emit);
   LogicalResult checkOptions();
   LogicalResult import();
+  LogicalResult checkCacheType();
   LogicalResult recognize();
   LogicalResult writeWeights();
   LogicalResult lower();
@@ -160,6 +161,16 @@ LogicalResult Compilation::import() {
   return success(static_cast<bool>(module));
 }
 
+/// What the option says must be of something that there is.
+LogicalResult Compilation::checkCacheType() {
+  ArrayAttr layers = getCacheLayers(*module);
+  if (options.cacheType == CacheType::F32 || (layers && !layers.empty()))
+    return success();
+  return error() << "--kv is " << stringifyCacheType(options.cacheType)
+                 << ", but '" << options.input
+                 << "' has no key/value cache: leave --kv out";
+}
+
 /// Graph passes: the imported graph becomes @step, or stays @main.
 LogicalResult Compilation::recognize() {
   progress.begin("recognise the model");
@@ -171,6 +182,8 @@ LogicalResult Compilation::recognize() {
         graph.cacheType = stringifyCacheType(options.cacheType).str();
         buildGraphPipeline(manager, graph);
       })))
+    return failure();
+  if (failed(checkCacheType()))
     return failure();
   if (options.quantizes() && failed(quantizer.rewrite(*module)))
     return failure();

@@ -108,10 +108,10 @@ static void addLimits(ModuleOp module, ModelCosts &costs) {
   costs.maxSequences = number("max_sequences");
   costs.maxBatchTokens = number("max_batch_tokens");
   if (ArrayAttr layers = getCacheLayers(module)) {
-
     costs.cacheBytesOfToken = getCacheBytes(layers.getValue());
-    if (!layers.empty())
-      costs.cacheType = stringifyCacheType(getCacheType(layers[0])).str();
+    for (Attribute layer : layers)
+      if (std::optional<CacheLayout> layout = getCacheLayout(layer))
+        costs.cacheType = stringifyCacheType(layout->type).str();
   }
 }
 

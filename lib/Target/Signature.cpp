@@ -161,14 +161,9 @@ static FailureOr<LanguageModelSignature> readLanguageModel(ModuleOp module) {
                   integer(dictionary, "max_sequences", lm.maxSequences) &&
                   integer(dictionary, "max_batch_tokens", lm.maxBatchTokens);
   for (Attribute layer : complete ? layers.getValue() : ArrayRef<Attribute>()) {
-    CacheSignature cache = {};
-    auto entry = dyn_cast<DictionaryAttr>(layer);
-    auto type = entry ? entry.getAs<StringAttr>("type") : StringAttr();
-    auto known = type ? parseCacheType(type.getValue()) : std::nullopt;
-    complete &= integer(entry, "heads", cache.heads) &&
-                integer(entry, "head_dim", cache.headDim) && known;
-    cache.type = known.value_or(CacheType::F32);
-    lm.cache.push_back(cache);
+    std::optional<CacheLayout> known = getCacheLayout(layer);
+    complete &= known.has_value();
+    lm.cache.push_back(known.value_or(CacheLayout()));
   }
   if (complete)
     return lm;
@@ -227,11 +222,13 @@ static void writeLanguageModel(llvm::json::OStream &json,
   json.attribute("max_batch_tokens", lm.maxBatchTokens);
   json.attribute("arena_bytes", lm.arenaBytes);
   json.attributeArray("cache", [&] {
-    for (CacheSignature layer : lm.cache)
+    for (const CacheLayout &layer : lm.cache)
       json.object([&] {
         json.attribute("heads", layer.heads);
         json.attribute("head_dim", layer.headDim);
         json.attribute("type", stringifyCacheType(layer.type));
+        json.attribute("key_block_bytes", layer.getKeyBlockBytes());
+        json.attribute("value_block_bytes", layer.getValueBlockBytes());
       });
   });
   json.attribute("bytes_per_token", lm.bytesPerToken);

@@ -68,7 +68,8 @@ private:
                << name << " is " << value << ", expected at least 1";
     if (!parseCacheType(cacheType))
       return getOperation().emitError()
-             << "cache-type is '" << cacheType << "', expected f32 or f16";
+             << "cache-type is '" << cacheType << "', expected "
+             << getCacheTypeNames();
     return success();
   }
 
@@ -79,6 +80,8 @@ private:
     FailureOr<SmallVector<LMAttention>> attentions = findAttentions(graph);
     if (failed(attentions) || failed(traceCaches(graph, *attentions, wanted)))
       return Outcome::Refused;
+    if (failed(checkCacheType(graph, *attentions)))
+      return Outcome::Error;
     FailureOr<LMPlan> plan = planStep(graph, *attentions);
     if (failed(plan))
       return Outcome::Refused;
@@ -101,6 +104,20 @@ private:
     remarkLeftOut(findLeftOutOutputs(graph, *attentions));
     describe(graph, *attentions, limit);
     return succeeded(cleanUp(*step)) ? Outcome::Done : Outcome::Error;
+  }
+
+  /// Heads must be such that they can be kept as `cacheType` says.
+  LogicalResult checkCacheType(LMGraph &graph,
+                               ArrayRef<LMAttention> attentions) {
+    for (auto [i, attention] : llvm::enumerate(attentions)) {
+      CacheLayout layout{*parseCacheType(cacheType), attention.groups,
+                         attention.headDim};
+      if (std::string problem = layout.getProblem(); !problem.empty())
+        return graph.getFunction().emitError()
+               << "the cache cannot be " << cacheType << ": in layer " << i
+               << ", " << problem;
+    }
+    return success();
   }
 
   /// Outputs must not go silently.

@@ -91,8 +91,10 @@ nju_status Session::reserve() {
   uint64_t cacheBytes = 0;
   uint64_t smallestHead = hugePageSize;
   for (const CacheLayer &layer : signature.cache) {
-    uint64_t headBytes = layer.getHeadBytes(cacheTokens), bytes;
-    if (__builtin_mul_overflow(headBytes, 2 * uint64_t(layer.heads), &bytes) ||
+    uint64_t keyBytes = layer.getHeadBytes(0, cacheTokens),
+             valueBytes = layer.getHeadBytes(1, cacheTokens), bytes;
+    if (__builtin_mul_overflow(keyBytes + valueBytes, uint64_t(layer.heads),
+                               &bytes) ||
         __builtin_mul_overflow(bytes, uint64_t(limits.max_sequences), &bytes) ||
         __builtin_add_overflow(cacheBytes, bytes, &cacheBytes) ||
         cacheBytes > uint64_t(1) << 62)
@@ -102,7 +104,7 @@ nju_status Session::reserve() {
                   "bits can count: lower max_tokens or max_sequences",
                   signature.name.c_str(), limits.max_sequences,
                   limits.max_tokens);
-    smallestHead = std::min(smallestHead, headBytes);
+    smallestHead = std::min({smallestHead, keyBytes, valueBytes});
   }
   uint64_t arenaBytes = signature.arenaBytes;
   uint64_t available = getAvailableMemory();
@@ -284,16 +286,16 @@ nju_status Session::fork(int32_t from, int32_t to, int32_t length) {
   if (nju_status status = checkLength(from, length, lengths[from]))
     return status;
   if (from != to) {
-    // Keys lie in blocks of positions, so whole blocks are copied; values lie
-    // position by position and the same number of bytes covers them.
+    // Positions lie in blocks, so whole blocks are copied.
     int64_t blocks =
         (int64_t(length) + NJU_ABI_CACHE_BLOCK - 1) / NJU_ABI_CACHE_BLOCK;
     uint8_t *region = cache.getData();
     for (const CacheLayer &layer : model->getSignature().cache) {
-      size_t headBytes = layer.getHeadBytes(cacheTokens);
-      size_t usedBytes = layer.getHeadBytes(blocks * NJU_ABI_CACHE_BLOCK);
-      size_t sequenceBytes = headBytes * layer.heads;
       for (int part = 0; part < 2; ++part) { // keys, values
+        size_t headBytes = layer.getHeadBytes(part, cacheTokens);
+        size_t usedBytes =
+            layer.getHeadBytes(part, blocks * NJU_ABI_CACHE_BLOCK);
+        size_t sequenceBytes = headBytes * layer.heads;
         for (int64_t head = 0; head < layer.heads; ++head)
           memcpy(region + to * sequenceBytes + head * headBytes,
                  region + from * sequenceBytes + head * headBytes, usedBytes);

@@ -137,8 +137,14 @@ static nju_status readCache(const Json &lm, Signature &signature) {
       return status;
     if (nju_status status = readString(layer, "type", entry.type))
       return status;
-    if (entry.type != "f32" && entry.type != "f16")
-      return bad("lm.cache.type", "f32 or f16");
+    if (entry.type != "f32" && entry.type != "f16" && entry.type != "q8" &&
+        entry.type != "q4")
+      return bad("lm.cache.type", "f32, f16, q8 or q4");
+    const char *sizes[] = {"key_block_bytes", "value_block_bytes"};
+    for (int part = 0; part < 2; ++part)
+      if (nju_status status = readInteger(layer, sizes[part], 1, maxCount,
+                                          entry.blockBytes[part]))
+        return status;
     signature.cache.push_back(entry);
   }
   return NJU_OK;

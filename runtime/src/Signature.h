@@ -10,6 +10,7 @@
 #define NJU_RUNTIME_SIGNATURE_H
 
 #include "Status.h"
+#include "nju/abi.h"
 
 #include <string>
 #include <vector>
@@ -45,12 +46,14 @@ struct TensorType {
 struct CacheLayer {
   int64_t heads;
   int64_t headDim;
-  std::string type; ///< "f32" or "f16"
+  std::string type; ///< "f32", "f16", "q8" or "q4"
+  /// Bytes of NJU_ABI_CACHE_BLOCK positions of a head: keys, values.
+  int64_t blockBytes[2];
 
-  /// Bytes of the keys (or the values) of one head for `tokens` tokens, which
-  /// 64 bits can count for any `tokens` below 2^31.
-  uint64_t getHeadBytes(int64_t tokens) const {
-    return (type == "f16" ? 2 : 4) * uint64_t(headDim) * uint64_t(tokens);
+  /// Bytes of the keys (part 0) or the values (part 1) of one head for `tokens`
+  /// tokens, whole blocks. 64 bits can count them for any `tokens` below 2^31.
+  uint64_t getHeadBytes(int part, int64_t tokens) const {
+    return uint64_t(blockBytes[part]) * uint64_t(tokens / NJU_ABI_CACHE_BLOCK);
   }
 };
 

@@ -7,7 +7,7 @@
 // TABLE: error: max-tokens is 17, but the tables of positions in the model end after 16; use max-tokens=16
 // NEGATIVE: error: max-tokens is -1, expected at least 1
 // SEQUENCES: error: max-sequences is 0, expected at least 1
-// TYPE: error: cache-type is 'f8', expected f32 or f16
+// TYPE: error: cache-type is 'f8', expected f32, f16, q8 or q4
 // CHECK: max_tokens = 16 : i64
 nju.param @e : tensor<8x8xf32> = #nju.file<"w.data", 0, tensor<8x8xf32>>
 nju.param @p : tensor<16x8xf32> = #nju.file<"w.data", 256, tensor<16x8xf32>>

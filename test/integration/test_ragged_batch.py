@@ -119,7 +119,7 @@ class RaggedBatch(unittest.TestCase):
 
     def test_equals_one_at_a_time(self):
         rng = np.random.default_rng(7)
-        for name, kv in [*((m, "f32") for m in MODELS), (MODELS[0], "f16"), (MODELS[1], "f16")]:
+        for name, kv in [*((m, "f32") for m in MODELS), *((m, kv) for m in MODELS[:2] for kv in ("f16", "q8", "q4"))]:
             with self.subTest(model=name, kv=kv):
                 model, vocabulary = self.compile(name, f"--kv={kv}")
                 sequences = [rng.integers(3, min(vocabulary, 90), n) for n in (1, 2, 3, 9, 16, 17, 33, 48)]
@@ -153,9 +153,24 @@ class RaggedBatch(unittest.TestCase):
         self.runtime.api.nju_model_release(model)
 
     def test_fork_and_trim(self):
-        for kv in ("f32", "f16"):
+        for kv in ("f32", "f16", "q8", "q4"):
             with self.subTest(kv=kv):
                 self.check_fork_and_trim(kv)
+
+    def test_quantized_cache_is_near_full_precision(self):
+        rng = np.random.default_rng(10)
+        tokens = [rng.integers(3, 90, 60)]
+        for weights in ([], ["--quantize=lcq4"]):
+            logits = {}
+            for kv in ("f32", "q8", "q4"):
+                model, vocabulary = self.compile(MODELS[0], f"--kv={kv}", *weights)
+                logits[kv] = self.alone(model, vocabulary, tokens, 2)[0]
+                self.runtime.api.nju_model_release(model)
+            for kv, most in (("q8", 0.04), ("q4", 0.15)):
+                with self.subTest(kv=kv, weights=weights):
+                    error = np.linalg.norm(logits[kv] - logits["f32"]) / np.linalg.norm(logits["f32"])
+                    self.assertLess(error, most)
+                    self.assertGreater(error, 0)
 
     def check_fork_and_trim(self, kv):
         rng = np.random.default_rng(8)

@@ -215,7 +215,11 @@ static WordOption<nju::CacheType> cacheType(
     cl::values(clEnumValN(nju::CacheType::F32, "f32", "as computed (default)"),
                clEnumValN(nju::CacheType::F16, "f16",
                           "half the memory, rounded to 11 bits, limited to "
-                          "+-65504")));
+                          "+-65504"),
+               clEnumValN(nju::CacheType::Q8, "q8",
+                          "8 bits, with a scale and an offset for 64 elements"),
+               clEnumValN(nju::CacheType::Q4, "q4",
+                          "4 bits; keys as differences from each sixteenth")));
 enum class LinkKind { Shared, Static };
 static WordOption<LinkKind> linkKind(
     "link", cl::init(LinkKind::Shared), cl::cat(category),
@@ -235,6 +239,7 @@ EXAMPLES:
   nju-compile model.onnx -o model --quantize=lcq4  weights of 4.3 bits
   nju-compile model.onnx -o model --quantize=lcq3 --calibration=text.txt
   nju-compile model.onnx -o model --bits-per-weight=3.2 --calibration=self --report
+  nju-compile model.onnx -o model --kv=q8          a cache of a fourth of the size
   nju-compile model.onnx -o - --emit=nju           the graph as the compiler sees it
 )");
 

@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Common.h"
+#include "nju/abi.h"
 
 #include <cstdio>
 
@@ -43,8 +44,10 @@ static std::string describeLine(const char *label, const std::string &value) {
 static double getCacheBytesPerToken(const Json &lm) {
   double bytes = 0;
   for (const Json &layer : lm["cache"])
-    bytes += 2.0 * (layer["type"] == "f16" ? 2 : 4) *
-             layer["heads"].get<double>() * layer["head_dim"].get<double>();
+    bytes += layer["heads"].get<double>() *
+             (layer["key_block_bytes"].get<double>() +
+              layer["value_block_bytes"].get<double>()) /
+             NJU_ABI_CACHE_BLOCK;
   return bytes;
 }
 

@@ -192,6 +192,40 @@ TEST_F(StepTest, RaggedBatchEqualsOneAtATime) {
   EXPECT_EQ(rowOf(mixed, 1), onlyB);
 }
 
+/// Keys and values are quantized before any token sees them, so that it does
+/// not matter how tokens are cut into steps.
+TEST(QuantizedStepTest, CutsAndThreadsChangeNothing) {
+  std::vector<int32_t> tokens = randomTokens(30, 2), zeros(30, 0);
+  std::vector<std::vector<float>> results;
+  const std::string f32 = stepText();
+  for (const char *type : {"f32", "q8", "q4"}) {
+    std::string text = f32;
+    text.replace(text.find("f32\"}]}}"), 3, type);
+    StepJIT jit(text, 4, 64);
+    ASSERT_TRUE(jit.isUsable());
+    auto all = jit.step(tokens, count(0, 30), zeros, count(0, 30), 2);
+    results.push_back(all);
+    for (int32_t begin = 0, end; begin < 30; begin = end) {
+      end = std::min(30, begin + 1 + begin % 7);
+      auto part = jit.step(
+          {tokens.begin() + begin, tokens.begin() + end}, count(begin, end),
+          std::vector<int32_t>(end - begin, 1), count(0, end - begin), 3);
+      for (int32_t i = begin; i < end; ++i)
+        EXPECT_EQ(rowOf(part, i - begin), rowOf(all, i))
+            << type << ", token " << i;
+    }
+  }
+  double norm = 0, errors[2] = {};
+  for (size_t i = 0; i < results[0].size(); ++i) {
+    norm += std::pow(results[0][i], 2);
+    for (int type : {0, 1})
+      errors[type] += std::pow(results[type + 1][i] - results[0][i], 2);
+  }
+  EXPECT_LT(std::sqrt(errors[0] / norm), 0.02);
+  EXPECT_LT(std::sqrt(errors[1] / norm), 0.3);
+  EXPECT_LT(errors[0], errors[1]);
+}
+
 /// The same layer as a graph, with plain causal attention.
 TEST_F(StepTest, EqualsTheGraphWithoutACache) {
   std::string main = text.substr(0, text.find("func.func @step"));

@@ -180,7 +180,7 @@ static std::string getHash() {
 std::string fake::makeWeightFile(const std::string &hash) {
   std::string header =
       R"({"__metadata__":{"nju.hash":")" + (hash.empty() ? getHash() : hash) +
-      R"(","nju.abi":"3"},)"
+      R"(","nju.abi":"4"},)"
       R"("a":{"dtype":"F32","shape":[2,8],"data_offsets":[0,64]},)"
       R"("b":{"dtype":"BF16","shape":[96],"data_offsets":[64,256]}})";
   header.append((128 - (8 + header.size()) % 64) % 64, ' ');
@@ -202,7 +202,7 @@ std::string fake::makeVariants(
 }
 
 std::string fake::makeLanguageModelSignature(const std::string &variants) {
-  return R"({"abi":3,"compiler":"0.1.0","kind":"lm","name":"fake",)"
+  return R"({"abi":4,"compiler":"0.1.0","kind":"lm","name":"fake",)"
          R"("target":{"name":"fake-cpu","variants":[)" +
          variants +
          R"(]},"weights":{"file":"fake.safetensors","bytes":256,"hash":")" +
@@ -211,14 +211,15 @@ std::string fake::makeLanguageModelSignature(const std::string &variants) {
          R"(,"max_sequences":)" + std::to_string(maxSequences) +
          R"(,"max_batch_tokens":)" + std::to_string(maxBatchTokens) +
          R"(,"arena_bytes":)" + std::to_string(arenaBytes) +
-         R"(,"cache":[{"heads":2,"head_dim":4,"type":"f32"},{"heads":1,"head_dim":8,"type":"f32"}],)"
+         R"(,"cache":[{"heads":2,"head_dim":4,"type":"f32","key_block_bytes":256,"value_block_bytes":256},)"
+         R"({"heads":1,"head_dim":8,"type":"f32","key_block_bytes":512,"value_block_bytes":512}],)"
          R"("bytes_per_token":256,"flops_per_token":512},)"
          R"("inputs":[{"name":"tokens","type":"i64","shape":["b","s"]}],)"
          R"("outputs":[{"name":"logits","type":"f32","shape":["b","s",64]}]})";
 }
 
 std::string fake::makeGraphSignature() {
-  return R"({"abi":3,"kind":"graph","name":"fake-graph",)"
+  return R"({"abi":4,"kind":"graph","name":"fake-graph",)"
          R"("target":{"name":"fake-cpu","variants":[)"
          R"({"name":"fake-cpu","cpu":"fake-cpu","features":[]}]},)"
          R"("weights":null,)"

@@ -205,7 +205,7 @@ TEST(Model, RefusesForeignDescriptors) {
   fake.descriptor = good;
   fake.descriptor.abi_version = 77;
   EXPECT_FAILURE(fake.open(&model), NJU_INCOMPATIBLE,
-                 "has ABI version 77, this runtime has 3");
+                 "has ABI version 77, this runtime has 4");
   fake.descriptor = good;
   fake.descriptor.descriptor_size -= 8;
   EXPECT_FAILURE(fake.open(&model), NJU_INCOMPATIBLE,
@@ -232,8 +232,8 @@ TEST(Model, RefusesBadSignatures) {
     const char *from, *to, *message;
   } cases[] = {
       {"{", "[", "it is not a JSON object"},
-      {R"("abi":3)", R"("abi":4)", "ABI version 4, this runtime has 3"},
-      {R"("abi":3)", R"("abi":"1")", "field 'abi' is not an integer in range"},
+      {R"("abi":4)", R"("abi":5)", "ABI version 5, this runtime has 4"},
+      {R"("abi":4)", R"("abi":"1")", "field 'abi' is not an integer in range"},
       {R"("kind":"lm")", R"("kind":"lx")", "'kind' is not 'lm' or 'graph'"},
       {R"("name":"fake")", R"("name":5)", "'name' is not a string"},
       {R"("target")", R"("tarjet")", "'target' is not an object"},
@@ -262,7 +262,11 @@ TEST(Model, RefusesBadSignatures) {
       {R"("head_dim":4,"type":"f32")", R"("head_dim":4)",
        "'type' is not a string"},
       {R"("head_dim":4,"type":"f32")", R"("head_dim":4,"type":"f8")",
-       "'lm.cache.type' is not f32 or f16"},
+       "'lm.cache.type' is not f32, f16, q8 or q4"},
+      {R"("key_block_bytes":256)", R"("key_block_bytes":0)",
+       "'key_block_bytes' is not an integer in range"},
+      {R"("value_block_bytes":512)", R"("value":512)",
+       "'value_block_bytes' is not an integer in range"},
       {R"("inputs":[)", R"("input":[)", "'inputs' is not a list of tensors"},
       {R"("type":"i64")", R"("type":"i65")", "'type' is not a type this"},
       {R"(["b","s"])", R"(["b",-1])", "'shape' is not a list of sizes"},

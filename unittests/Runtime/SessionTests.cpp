@@ -87,17 +87,19 @@ TEST_F(Session, TakesCompiledLimits) {
   EXPECT_EQ(memory.weights, 256u);
 }
 
-TEST_F(Session, KeepsKeysAndValuesInTheTypeOfTheLayer) {
+TEST_F(Session, KeepsKeysAndValuesInBlocksOfTheSignature) {
   FakeLanguageModel half(replaced(fake::makeLanguageModelSignature(),
-                                  R"("head_dim":4,"type":"f32")",
-                                  R"("head_dim":4,"type":"f16")"));
+                                  R"("type":"f32","key_block_bytes":256,)"
+                                  R"("value_block_bytes":256)",
+                                  R"("type":"q4","key_block_bytes":96,)"
+                                  R"("value_block_bytes":64)"));
   ModelHandle model = half.open();
   nju_session *created = nullptr;
   ASSERT_OK(nju_session_create(model.get(), nullptr, &created));
   SessionHandle owner(created);
-  // Two heads of 4 in two bytes, one of 8 in four.
+  // Three blocks: two heads as the signature says, one of 8 elements in f32.
   EXPECT_EQ(nju_session_memory(created).cache,
-            48u * fake::maxSequences * 2 * (2 * 2 * 4 + 4 * 8));
+            3u * fake::maxSequences * (2 * (96 + 64) + 2 * 512));
 }
 
 TEST_F(Session, TakesSmallerLimits) {

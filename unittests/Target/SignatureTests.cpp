@@ -82,7 +82,7 @@ TEST_F(SignatureTest, WritesLanguageModels) {
   signature.weights = {128, "0123456789abcdef"};
   llvm::json::Value json = toJSON(signature);
   llvm::json::Object &root = *json.getAsObject();
-  EXPECT_EQ(root.getInteger("abi"), 3);
+  EXPECT_EQ(root.getInteger("abi"), 4);
   EXPECT_EQ(root.getString("kind"), "lm");
   EXPECT_EQ(root.getString("name"), "tiny \"stories\"");
   llvm::json::Object &target = *root.getObject("target");
@@ -101,7 +101,10 @@ TEST_F(SignatureTest, WritesLanguageModels) {
   EXPECT_EQ(lm.getInteger("arena_bytes"), 4096);
   EXPECT_EQ((*lm.getArray("cache"))[0].getAsObject()->getInteger("head_dim"),
             8);
-  EXPECT_EQ((*lm.getArray("cache"))[0].getAsObject()->getString("type"), "f16");
+  const llvm::json::Object &layer = *(*lm.getArray("cache"))[0].getAsObject();
+  EXPECT_EQ(layer.getString("type"), "f16");
+  EXPECT_EQ(layer.getInteger("key_block_bytes"), 16 * 8 * 2);
+  EXPECT_EQ(layer.getInteger("value_block_bytes"), 16 * 8 * 2);
   EXPECT_EQ(root.getArray("outputs")->size(), 1u);
 }
 

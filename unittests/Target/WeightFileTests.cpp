@@ -91,7 +91,7 @@ protected:
     EXPECT_EQ(info->hash, checksum.hex());
     auto *metadata = loaded.header.getObject("__metadata__");
     EXPECT_EQ(metadata->getString("nju.hash"), info->hash);
-    EXPECT_EQ(metadata->getString("nju.abi"), "3");
+    EXPECT_EQ(metadata->getString("nju.abi"), "4");
     return loaded;
   }
   /// A file of the numbers 0, 1, 2, ...

@@ -29,18 +29,12 @@ struct TensorSignature {
   std::vector<Dimension> shape;
 };
 
-/// The cache of a layer.
-struct CacheSignature {
-  int64_t heads, headDim;
-  CacheType type;
-};
-
 /// What is particular to a language model.
 struct LanguageModelSignature {
   int64_t vocabulary = 0, maxTokens = 0, maxSequences = 0, maxBatchTokens = 0;
   int64_t arenaBytes = 0;
   int64_t bytesPerToken = 0, flopsPerToken = 0;
-  std::vector<CacheSignature> cache;
+  std::vector<CacheLayout> cache;
 };
 
 /// The signature of docs/abi.md.

@@ -198,7 +198,7 @@ def ToLMForm : Pass<"nju-to-lm-form", "::mlir::ModuleOp"> {
     Option<"maxBatchTokens", "max-batch-tokens", "int64_t", "512",
            "Tokens of one step">,
     Option<"cacheType", "cache-type", "std::string", "\"f32\"",
-           "What keys and values are kept as: f32 or f16">,
+           "What keys and values are kept as: f32, f16, q8 or q4">,
   ];
   let statistics = [
     Statistic<"numAttention", "attention", "Attentions that got a cache">,

@@ -25,7 +25,8 @@ struct GraphPipelineOptions
                                  llvm::cl::desc("tokens of a step")};
   Option<std::string> cacheType{
       *this, "cache-type", llvm::cl::init("f32"),
-      llvm::cl::desc("what keys and values are kept as: f32 or f16")};
+      llvm::cl::desc("what keys and values are kept as: "
+                     "f32, f16, q8 or q4")};
 };
 
 /// From an imported graph to the form that is lowered: `@step` for a causal

@@ -21,7 +21,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "CacheAddresses.h"
+#include "CacheReader.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
 #include <limits>
 
@@ -132,11 +132,21 @@ private:
   void clearStates(const Unit &unit);
 
   Value windowBegin(Value position);
+  /// Where keys and values of a block of a unit begin.
+  Value keysAt(const Unit &unit, Value block) {
+    return k.add(unit.keys, k.mul(block, addresses.keyBlock));
+  }
+  Value valuesAt(const Unit &unit, Value block) {
+    return k.add(unit.values, k.mul(block, addresses.valueBlock));
+  }
   Value positionOf(const Unit &unit, Value row) {
     return k.add(unit.run.position, k.div(row, unit.heads));
   }
+  static bool prefetches(int64_t rows) {
+    return kPrefetchRows[0] <= rows && rows <= kPrefetchRows[1];
+  }
   void prefetch(int64_t rows, const Values &at, Value distance) {
-    if (kPrefetchRows[0] <= rows && rows <= kPrefetchRows[1])
+    if (prefetches(rows))
       for (Value index : at)
         k.prefetch(addresses.cache, k.add(index, distance));
   }
@@ -167,8 +177,7 @@ private:
   Value worker, workers, cacheTokens, scale, q, positions, sequences, y;
   Value partials, counters, slopes;
   CacheAddresses addresses;
-  /// Vectors that make up a row of D elements: registers, then powers of two.
-  llvm::SmallVector<int64_t> pieces;
+  CacheReader reader;
   int64_t group;
   // On the stack: a unit's queries, times the scale, and records of what came
   // before; a tile's scores, and records of the chunk at hand.
@@ -209,12 +218,8 @@ AttentionEmitter::AttentionEmitter(KernelBuilder &k, const CPUTarget &target,
       partials(function.getArgument(11)), counters(function.getArgument(12)),
       slopes(slopes),
       addresses(k, function.getArgument(9), function.getArgument(2),
-                function.getArgument(3), cacheTokens, options.kvHeads,
-                options.headDim, getElementType(options.cacheType, k.b)) {
-  int64_t left = options.headDim;
-  for (int64_t size = k.lanes; size >= 1; size /= 2)
-    for (; left >= size; left -= size)
-      pieces.push_back(size);
+                function.getArgument(3), cacheTokens, options.getCacheLayout()),
+      reader(k, addresses, shape.scoreVectors * k.lanes / kCacheBlock, kChunk) {
   group = options.heads / options.kvHeads;
   queries = onStack(shape.maxRows, options.headDim);
   states = onStack(shape.maxRows, shape.recordSize);
@@ -224,11 +229,8 @@ AttentionEmitter::AttentionEmitter(KernelBuilder &k, const CPUTarget &target,
 
 void AttentionEmitter::forEachPiece(
     llvm::function_ref<void(Value, int64_t)> body) {
-  int64_t column = 0;
-  for (int64_t size : pieces) {
-    body(k.index(column), size);
-    column += size;
-  }
+  for (CachePiece piece : reader.getPieces())
+    body(k.index(piece.column), piece.size);
 }
 
 /// The first position that the token at `position` sees.
@@ -316,34 +318,28 @@ void AttentionEmitter::emitScores(int64_t rows, const Unit &unit,
   int64_t atOnce = vectors / blockVectors;
   Value first = k.div(chunk, kCacheBlock);
   Value last = k.add(first, k.sub(blocks, k.index(1)));
+  Value toValues = k.sub(valuesAt(unit, first), keysAt(unit, first));
   k.loop(k.index(0), blocks, k.index(atOnce), [&](Value block) {
     Values bases;
     for (int64_t u = 0; u < atOnce; ++u) {
       Value number = k.min(k.add(k.add(first, block), u), last);
-      bases.push_back(
-          k.add(unit.keys, k.mul(number, options.headDim * kCacheBlock)));
+      bases.push_back(keysAt(unit, number));
     }
     Values sums(rows * vectors, k.splat(0.0f));
-    sums = k.loop(k.index(0), k.index(options.headDim), k.index(1), sums,
-                  [&](Value d, Values sums) {
-                    Values at, keys;
-                    for (int64_t i = 0; i < vectors; ++i) {
-                      at.push_back(k.add(
-                          k.add(bases[i / blockVectors], k.mul(d, kCacheBlock)),
-                          i % blockVectors * k.lanes));
-                      keys.push_back(k.loadVector(addresses.cache, at.back()));
-                    }
-                    for (int64_t r = 0; r < rows; ++r) {
-                      Value factor = k.broadcast(
-                          k.load(queries, {k.add(tile.begin, r), d}));
-                      for (int64_t i = 0; i < vectors; ++i)
-                        sums[r * vectors + i] =
-                            k.fma(factor, keys[i], sums[r * vectors + i]);
-                    }
-                    // The values of the chunk are as many, and are read next.
-                    prefetch(rows, at, k.sub(unit.values, unit.keys));
-                    return sums;
-                  });
+    sums = reader.forEachKey(
+        bases, sums, prefetches(rows) ? 4 : 1,
+        [&](Value d, const Values &keys, Values sums) {
+          for (int64_t r = 0; r < rows; ++r) {
+            Value factor =
+                k.broadcast(k.load(queries, {k.add(tile.begin, r), d}));
+            for (int64_t i = 0; i < vectors; ++i)
+              sums[r * vectors + i] =
+                  k.fma(factor, keys[i], sums[r * vectors + i]);
+          }
+          return sums;
+        },
+        // The values of the chunk are about as many, and are read next.
+        [&](const Values &at) { prefetch(rows, at, toValues); });
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t i = 0; i < vectors; ++i)
         k.storeVector(
@@ -426,46 +422,44 @@ void AttentionEmitter::emitWeightedSums(const Unit &unit, int64_t rows,
   int64_t free = shape.registers == 32 ? 27 : 14;
   int64_t most = std::clamp<int64_t>(
       free / (rows + 1), 1, std::max<int64_t>(1, shape.accumulators / rows));
-  int64_t passes = llvm::divideCeil(pieces.size(), most);
-  int64_t column = 0;
+  int64_t digits = addresses.layout.getDigits();
+  int64_t loads = reader.getPieces().size() / digits;
+  int64_t passes = llvm::divideCeil(loads, std::max<int64_t>(1, most / digits));
+  // To the keys of the next chunk.
+  Value block = k.div(chunk, kCacheBlock);
+  Value toKeys = k.sub(keysAt(unit, k.add(block, kChunk / kCacheBlock)),
+                       valuesAt(unit, block));
   for (int64_t p = 0; p < passes; ++p) {
-    auto pass = ArrayRef(pieces).slice(pieces.size() * p / passes,
-                                       pieces.size() * (p + 1) / passes -
-                                           pieces.size() * p / passes);
-    Values columns, sums;
-    for (int64_t size : pass) {
-      columns.push_back(k.index(column));
-      column += size;
-    }
+    int64_t firstLoad = loads * p / passes;
+    auto pass = reader.getPieces().slice(
+        firstLoad * digits, (loads * (p + 1) / passes - firstLoad) * digits);
+    Values sums;
     for (int64_t r = 0; r < rows; ++r)
-      for (auto [size, at] : llvm::zip(pass, columns))
+      for (CachePiece piece : pass)
         sums.push_back(
-            first ? k.splat(0.0f, size)
-                  : k.loadVector(records, {k.add(firstRow, r), at}, size));
+            first ? k.splat(0.0f, piece.size)
+                  : k.loadVector(records,
+                                 {k.add(firstRow, r), k.index(piece.column)},
+                                 piece.size));
     sums = k.loop(from, to, k.index(1), sums, [&](Value j, Values sums) {
-      Value row = k.add(unit.values, k.mul(j, options.headDim));
       Value scoreColumn = k.sub(j, chunk);
-      Values at, values;
-      for (auto [size, column] : llvm::zip(pass, columns)) {
-        at.push_back(k.add(row, column));
-        values.push_back(k.loadVector(addresses.cache, at.back(), size));
-      }
+      Values lines;
+      Values values =
+          reader.loadValue(unit.values, j, scoreColumn, pass, lines);
       for (int64_t r = 0; r < rows; ++r) {
         Value weight = k.load(scores, {k.add(firstRow, r), scoreColumn});
-        for (auto [i, size] : llvm::enumerate(pass)) {
+        for (auto [i, piece] : llvm::enumerate(pass)) {
           Value &sum = sums[r * pass.size() + i];
-          sum = k.fma(k.broadcast(weight, size), values[i], sum);
+          sum = k.fma(k.broadcast(weight, piece.size), values[i], sum);
         }
       }
-      // The keys of the next chunk.
-      prefetch(rows, at,
-               k.add(k.sub(unit.keys, unit.values), kChunk * options.headDim));
+      prefetch(rows, lines, toKeys);
       return sums;
     });
     for (int64_t r = 0; r < rows; ++r)
-      for (auto [i, at] : llvm::enumerate(columns))
+      for (auto [i, piece] : llvm::enumerate(pass))
         k.storeVector(sums[r * pass.size() + i], records,
-                      {k.add(firstRow, r), at});
+                      {k.add(firstRow, r), k.index(piece.column)});
   }
 }
 
@@ -549,6 +543,10 @@ void AttentionEmitter::emitTile(const Unit &unit, const Tile &tile, Value chunk,
 /// The chunk at position `chunk`, which is number `stored` of the unit's.
 void AttentionEmitter::emitChunk(const Unit &unit, Value chunk, Value whole,
                                  Value stored) {
+  Value end =
+      k.min(k.add(chunk, kChunk), k.add(unit.run.position, unit.run.count));
+  reader.openChunk(unit.values, k.div(chunk, kCacheBlock),
+                   k.ceilDiv(k.sub(end, chunk), kCacheBlock));
   Value tiles = k.ceilDiv(unit.rows, shape.tileRows);
   k.loop(k.index(0), tiles, [&](Value number) {
     Tile tile;

@@ -14,20 +14,6 @@
 
 namespace nju {
 
-/// Positions in a block of the key cache; equal to NJU_ABI_CACHE_BLOCK.
-constexpr int64_t kCacheBlock = 16;
-
-/// The type that keys and values of a cache are loaded and stored as.
-inline mlir::Type getElementType(CacheType type, mlir::Builder &b) {
-  switch (type) {
-  case CacheType::F32:
-    return b.getF32Type();
-  case CacheType::F16:
-    return b.getF16Type();
-  }
-  llvm_unreachable("unknown cache type");
-}
-
 /// memref<?x(rest)xelement>: something of every token.
 inline mlir::MemRefType tokensMemRef(llvm::ArrayRef<int64_t> rest,
                                      mlir::Type element) {
@@ -36,7 +22,7 @@ inline mlir::MemRefType tokensMemRef(llvm::ArrayRef<int64_t> rest,
   return mlir::MemRefType::get(shape, element);
 }
 
-/// Addresses in the cache of one layer, in elements of the cache's type; see
+/// Addresses in the cache of one layer, in elements of `cache`; see
 /// nju_abi_step_args.
 class CacheAddresses {
 public:
@@ -45,32 +31,26 @@ public:
   /// `bytes` is the whole cache, `before` the bytes that a token takes in the
   /// layers before this one.
   CacheAddresses(KernelBuilder &k, Value bytes, Value before,
-                 Value maxSequences, Value cacheTokens, int64_t heads,
-                 int64_t headDim, mlir::Type element)
-      : k(k), heads(heads) {
-    Value positions = k.mul(maxSequences, cacheTokens);
-    valueRegion = k.mul(positions, heads * headDim);
-    auto type = mlir::MemRefType::get({mlir::ShapedType::kDynamic}, element);
-    cache = mlir::memref::ViewOp::create(
-        k.b, k.loc, type, bytes, k.mul(positions, before),
-        mlir::ValueRange{k.mul(valueRegion, 2)});
-    headSize = k.mul(cacheTokens, headDim);
-  }
+                 Value maxSequences, Value cacheTokens,
+                 const CacheLayout &layout);
 
   /// Begin of the keys and of the values of a head of a sequence.
   Value keys(Value sequence, Value head) {
-    return k.mul(k.add(k.mul(sequence, heads), head), headSize);
+    return k.mul(k.add(k.mul(sequence, layout.heads), head), keyHead);
   }
   Value values(Value sequence, Value head) {
-    return k.add(valueRegion, keys(sequence, head));
+    return k.add(valueRegion,
+                 k.mul(k.add(k.mul(sequence, layout.heads), head), valueHead));
   }
 
-  Value cache;
+  CacheLayout layout;
+  Value cache;                  ///< Of f32, f16 or, if quantized, bytes.
+  Value factors;                ///< The same memory as f16, if quantized.
+  int64_t keyBlock, valueBlock; ///< Elements of a block.
 
 private:
   KernelBuilder &k;
-  int64_t heads;
-  Value headSize, valueRegion;
+  Value keyHead, valueHead, valueRegion;
 };
 
 } // namespace nju

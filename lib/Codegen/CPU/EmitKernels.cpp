@@ -42,7 +42,7 @@ static llvm::SmallVector<int64_t> parseSizes(StringRef text, size_t count) {
   return sizes.size() == count ? sizes : llvm::SmallVector<int64_t>();
 }
 
-/// HxGxD, and after it in any order f16 and a window.
+/// HxGxD, and after it in any order the cache's type and a window.
 static func::FuncOp emitAttention(KernelLibrary &library, StringRef sizes,
                                   ArrayRef<StringRef> rest) {
   llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 3);
@@ -61,15 +61,18 @@ static func::FuncOp emitAttention(KernelLibrary &library, StringRef sizes,
     else
       return nullptr;
   }
+  if (!options.getCacheLayout().getProblem().empty())
+    return nullptr;
   return library.cachedAttention(options);
 }
 
-/// GxD, and after it f16 or nothing.
+/// GxD, and after it the cache's type or nothing.
 static func::FuncOp emitCacheWrite(KernelLibrary &library, StringRef sizes,
                                    ArrayRef<StringRef> rest) {
   llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 2);
   auto type = rest.empty() ? CacheType::F32 : parseCacheType(rest[0]);
-  if (parsed.empty() || rest.size() > 1 || !type)
+  if (parsed.empty() || rest.size() > 1 || !type ||
+      !CacheLayout{*type, parsed[0], parsed[1]}.getProblem().empty())
     return nullptr;
   return library.cacheWrite(parsed[0], parsed[1], *type);
 }
@@ -211,7 +214,8 @@ void EmitKernels::runOnOperation() {
              "lcq_linear:BITSxGROUPxRANKxSCALEBITS[:offset][:pair][:int16|:f32]"
              ", "
              "lcq_rows:BITSxGROUPxRANKxSCALEBITS[:offset], "
-             "cache_write:GxD[:f16] or cached_attention:HxGxD[:f16][:WINDOW]";
+             "cache_write:GxD[:f16|:q8|:q4] or "
+             "cached_attention:HxGxD[:f16|:q8|:q4][:WINDOW]";
       return signalPassFailure();
     }
     function.setPublic();

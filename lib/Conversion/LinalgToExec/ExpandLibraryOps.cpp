@@ -273,14 +273,19 @@ void Expansion::expand(DequantizeOp op) {
 }
 
 /// The layer of the cache that `op` is for.
-static FailureOr<Attribute> cacheLayer(CachedAttentionOp op) {
+static FailureOr<nju::CacheLayout> cacheLayer(CachedAttentionOp op) {
   ArrayAttr layers = nju::getCacheLayers(op->getParentOfType<ModuleOp>());
   int64_t layer = op.getLayer();
   if (!layers || layer < 0 || layer >= static_cast<int64_t>(layers.size()))
     return op.emitOpError()
            << "is for layer " << layer
            << ", expected the module's nju.lm to describe its cache";
-  return layers[layer];
+  for (Attribute entry : layers.getValue().take_front(layer + 1))
+    if (!nju::getCacheLayout(entry))
+      return op.emitOpError()
+             << "needs the module's nju.lm to say how each layer up to "
+             << layer << " is kept, which " << entry << " does not";
+  return *nju::getCacheLayout(layers[layer]);
 }
 
 FailureOr<nju::AttentionScratch>
@@ -309,7 +314,7 @@ Value Expansion::sharedBuffer(MemRefType type) {
 
 LogicalResult Expansion::expand(CachedAttentionOp op) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  FailureOr<Attribute> layer = cacheLayer(op);
+  FailureOr<nju::CacheLayout> layer = cacheLayer(op);
   if (failed(layer))
     return failure();
   if (function.getNumArguments() != kNumStepArguments)
@@ -320,7 +325,7 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
   options.heads = queryType.getDimSize(2);
   options.kvHeads = keyType.getDimSize(2);
   options.headDim = keyType.getDimSize(3);
-  options.cacheType = nju::getCacheType(*layer);
+  options.cacheType = layer->type;
   options.window = op.getWindow();
   if (op.getSlopes())
     options.slopes.assign(op.getSlopes()->begin(), op.getSlopes()->end());

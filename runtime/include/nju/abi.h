@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define NJU_ABI_VERSION 3
+#define NJU_ABI_VERSION 4
 #define NJU_ABI_MAGIC "NJUMODEL" /* 8 bytes, no terminator */
 #define NJU_ABI_MAX_RANK 8
 #define NJU_ABI_DESCRIPTOR_SYMBOL "nju_model_descriptor"
@@ -29,17 +29,18 @@ extern "C" {
 /// Alignment of every tensor inside the weight data, of arena and cache.
 #define NJU_ABI_ALIGNMENT 64
 
-/// Positions are kept in blocks of this many in the key cache.
+/// Positions are kept in blocks of this many in the cache.
 #define NJU_ABI_CACHE_BLOCK 16
 
 /// Arguments of one step of a language model. Every pointer is valid for the
 /// call; the generated code allocates nothing.
 ///
 /// Key/value cache: for each layer, in order, a key region and then a value
-/// region. A region is [max_sequences][heads][cache_tokens * head_dim] of the
-/// layer's type (f32 or f16, see docs/abi.md), where cache_tokens is a multiple
-/// of NJU_ABI_CACHE_BLOCK. Within a head, keys are
-/// [cache_tokens/16][head_dim][16] and values [cache_tokens][head_dim].
+/// region. A region is [max_sequences][heads][cache_tokens / 16] blocks, where
+/// cache_tokens is a multiple of NJU_ABI_CACHE_BLOCK. A block holds 16
+/// positions of a head and has as many bytes as the signature says; within it,
+/// keys are [head_dim][16] and values [16][head_dim] of the layer's type. For
+/// types that are quantized see docs/abi.md.
 typedef struct nju_abi_step_args {
   int64_t num_tokens;       ///< 1 .. max_batch_tokens of the signature.
   int64_t num_rows;         ///< 0 .. num_tokens.

@@ -132,3 +132,17 @@ module attributes {nju.lm = {cache = [{heads = 2 : i64, head_dim = 64 : i64, typ
     return
   }
 }
+
+// -----
+
+module attributes {nju.lm = {max_tokens = 64 : i64, max_batch_tokens = 32 : i64, cache = [{heads = 2 : i64, head_dim = 60 : i64, type = "q4"}, {heads = 2 : i64, head_dim = 64 : i64, type = "q4"}]}} {
+  func.func @step(%worker: index, %workers: index, %t: memref<?xi32>, %p: memref<?xi32>, %s: memref<?xi32>, %r: memref<?xi32>, %logits: memref<?xf32>, %weights: memref<?xi8>, %cache: memref<?xi8>, %arena: memref<?xi8>, %ms: index, %ct: index) {
+    %c0 = arith.constant 0 : index
+    %n = memref.dim %t, %c0 : memref<?xi32>
+    %q = memref.alloc(%n) : memref<1x?x8x64xf32>
+    %k = memref.alloc(%n) : memref<1x?x2x64xf32>
+    // expected-error @below {{needs the module's nju.lm to say how each layer up to 1 is kept, which {head_dim = 60 : i64, heads = 2 : i64, type = "q4"} does not}}
+    exec.cached_attention ins(%q, %k, %k, %p, %s : memref<1x?x8x64xf32>, memref<1x?x2x64xf32>, memref<1x?x2x64xf32>, memref<?xi32>, memref<?xi32>) outs(%q : memref<1x?x8x64xf32>) {layer = 1 : i64, scale = 0.125 : f64}
+    return
+  }
+}

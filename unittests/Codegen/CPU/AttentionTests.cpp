@@ -55,8 +55,27 @@ float scaleOf(const CachedAttentionOptions &options) {
   return 1.0f / std::sqrt(float(options.headDim));
 }
 
-/// Random queries, keys and values of every position of every sequence; keys
-/// and values are what the cache can hold.
+constexpr CacheType kCacheTypes[] = {CacheType::F32, CacheType::F16,
+                                     CacheType::Q8, CacheType::Q4};
+
+/// What becomes of a row (of a head) that is kept in `bits` bits, with a scale
+/// and an offset for each `group` elements; `base` is added behind the offset.
+void quantizeRow(float *row, int64_t size, int64_t group, int bits,
+                 const float *base) {
+  float most = float((1 << bits) - 1);
+  for (int64_t g = 0; g < size; g += group) {
+    auto [least, greatest] = std::minmax_element(row + g, row + g + group);
+    float offset = roundToHalf(*least);
+    float scale = roundToHalf((*greatest - offset) / most);
+    for (int64_t d = g; d < g + group; ++d) {
+      float code = scale == 0 ? 0 : std::nearbyint((row[d] - offset) / scale);
+      code = std::clamp(code, 0.0f, most);
+      row[d] = std::fma(code, scale, offset + (base ? base[d] : 0));
+    }
+  }
+}
+
+/// Random queries, keys and values of every position of every sequence.
 struct Data {
   explicit Data(const CachedAttentionOptions &options,
                 int64_t cacheTokens = kCacheTokens)
@@ -68,10 +87,38 @@ struct Data {
          {std::pair(&q, options.heads), std::pair(&k, options.kvHeads),
           std::pair(&v, options.kvHeads)}) {
       values->resize(positions * heads * options.headDim);
-      bool half = values != &q && options.cacheType == CacheType::F16;
       for (float &value : *values)
-        value = half ? roundToHalf(normal(random)) : normal(random);
+        value = normal(random);
     }
+    keptK = k, keptV = v;
+    for (auto *kept : {&keptK, &keptV})
+      keep(*kept, /*keys=*/kept == &keptK);
+  }
+
+  /// Keys or values become what the cache makes of them.
+  void keep(std::vector<float> &kept, bool keys) {
+    int64_t size = options.headDim, rows = options.kvHeads;
+    auto row = [&](int64_t position, int64_t head) {
+      return &kept[(position * rows + head) * size];
+    };
+    int64_t group = std::min<int64_t>(64, size & -size);
+    for (int64_t head = 0; head < rows; ++head)
+      for (int64_t p = 0; p < kMaxSequences * cacheTokens; ++p) {
+        float *own = row(p, head);
+        if (options.cacheType == CacheType::F16)
+          std::transform(own, own + size, own, roundToHalf);
+        if (options.cacheType == CacheType::Q8)
+          quantizeRow(own, size, group, 8, nullptr);
+        if (options.cacheType != CacheType::Q4)
+          continue;
+        if (keys && p % 16 == 0) {
+          references.assign(own, own + size);
+          quantizeRow(references.data(), size, group, 8, nullptr);
+        }
+        for (int64_t d = 0; keys && d < size; ++d)
+          own[d] -= references[d];
+        quantizeRow(own, size, group, 4, keys ? references.data() : nullptr);
+      }
   }
 
   /// The rows of `tokens` of `values` (q, k or v).
@@ -91,6 +138,10 @@ struct Data {
   CachedAttentionOptions options;
   int64_t cacheTokens;
   std::vector<float> q, k, v;
+  std::vector<float> keptK, keptV; ///< What a token sees of them.
+
+private:
+  std::vector<float> references;
 };
 
 /// The kernels for some options, with a cache full of NaN.
@@ -111,11 +162,9 @@ public:
                        scratch = l.attentionScratch(options, cacheTokens, 8);
                        return kernel;
                      }}) {
-    int64_t elementBytes = options.cacheType == CacheType::F32 ? 4 : 2;
-    cache.resize(
-        kMaxSequences * cacheTokens *
-            (kBefore + 2 * elementBytes * options.kvHeads * options.headDim),
-        0xff);
+    cache.resize(kMaxSequences * cacheTokens *
+                     (kBefore + options.getCacheLayout().getTokenBytes()),
+                 0xff);
     partials.resize(scratch.records * scratch.recordSize,
                     std::numeric_limits<float>::quiet_NaN());
     counters.resize(scratch.counters, 0);
@@ -208,7 +257,7 @@ std::vector<double> reference(const Data &data, Token token) {
     };
     const float *q = row(data.q, token.position, o.heads, h);
     for (int64_t j = first; j <= token.position; ++j) {
-      const float *k = row(data.k, j, o.kvHeads, h / group);
+      const float *k = row(data.keptK, j, o.kvHeads, h / group);
       double score =
           scaleOf(o) *
           std::inner_product(q, q + o.headDim, k, 0.0, std::plus<double>(),
@@ -221,7 +270,7 @@ std::vector<double> reference(const Data &data, Token token) {
     for (double &score : scores)
       sum += score = std::exp(score - most);
     for (size_t j = 0; j < scores.size(); ++j) {
-      const float *v = row(data.v, first + j, o.kvHeads, h / group);
+      const float *v = row(data.keptV, first + j, o.kvHeads, h / group);
       for (int64_t d = 0; d < o.headDim; ++d)
         y[h * o.headDim + d] += scores[j] / sum * v[d];
     }
@@ -312,8 +361,44 @@ TEST_P(AttentionTest, EqualsDoublePrecisionInHalfACache) {
   }
 }
 
+TEST_P(AttentionTest, EqualsDoublePrecisionInAQuantizedCache) {
+  struct {
+    int64_t heads, kvHeads, headDim;
+  } shapes[] = {{8, 1, 64}, {3, 3, 80}, {7, 1, 24}, {4, 2, 8}, {2, 1, 128}};
+  for (CacheType type : {CacheType::Q8, CacheType::Q4})
+    for (auto &shape : shapes) {
+      auto options = makeOptions(shape.heads, shape.kvHeads, shape.headDim);
+      options.cacheType = type;
+      expectEqualsReference(GetParam(), options, 300);
+    }
+}
+
+TEST_P(AttentionTest, QuantizedCacheIsNearFullPrecision) {
+  // A quarter of the elements has a constant part of 10, as keys of some models
+  // do.
+  for (auto [type, most] :
+       {std::pair(CacheType::Q8, 0.02f), std::pair(CacheType::Q4, 0.25f)}) {
+    CachedAttentionOptions options = makeOptions(4, 2, 32);
+    Data exact(options);
+    for (size_t i = 0; i < exact.k.size(); ++i)
+      exact.keptK[i] = exact.k[i] += i % 4 ? 0 : 10;
+    options.cacheType = type;
+    Layer layer(GetParam(), options);
+    std::vector<float> y = layer.run(exact, tokensOf(0, 0, 200), 2);
+    double error = 0;
+    size_t size = options.heads * options.headDim;
+    for (size_t t = 0; t < 200; ++t) {
+      std::vector<double> expected = reference(exact, {0, int32_t(t)});
+      for (size_t i = 0; i < size; ++i)
+        error += std::pow(y[t * size + i] - expected[i], 2);
+    }
+    EXPECT_LT(std::sqrt(error / (200 * size)), most)
+        << stringifyCacheType(type).str();
+  }
+}
+
 TEST_P(AttentionTest, SumsOverALongContext) {
-  for (CacheType type : {CacheType::F32, CacheType::F16}) {
+  for (CacheType type : kCacheTypes) {
     CachedAttentionOptions options = makeOptions(8, 2, 24);
     options.cacheType = type;
     expectEqualsReference(GetParam(), options, 1900);
@@ -331,6 +416,8 @@ TEST_P(AttentionTest, SeesTheWindowOnly) {
     CachedAttentionOptions options = makeOptions(4, 2, 32);
     options.window = window;
     expectEqualsReference(GetParam(), options, 290);
+    options.cacheType = CacheType::Q4;
+    expectEqualsReference(GetParam(), options, 290);
   }
 }
 
@@ -340,10 +427,12 @@ TEST_P(AttentionTest, AddsSlopes) {
   expectEqualsReference(GetParam(), options, 150);
 }
 
-TEST_P(AttentionTest, DoesNotDependOnTheBatchOrTheWorkers) {
+/// Token by token and in pieces of several sequences, which cut blocks.
+void expectDoesNotDependOnTheBatch(llvm::StringRef target, CacheType type) {
   CachedAttentionOptions options = makeOptions(6, 2, 40);
+  options.cacheType = type;
   Data data(options);
-  Layer alone(GetParam(), options), together(GetParam(), options);
+  Layer alone(target, options), together(target, options);
   // Sequence by sequence and token by token.
   std::vector<float> expected;
   std::vector<Token> order;
@@ -384,24 +473,82 @@ TEST_P(AttentionTest, DoesNotDependOnTheBatchOrTheWorkers) {
       std::copy_n(&y[t * size], size, &found[places[t] * size]);
   }
   EXPECT_EQ(0, std::memcmp(found.data(), expected.data(),
-                           found.size() * sizeof(float)));
+                           found.size() * sizeof(float)))
+      << stringifyCacheType(type).str();
+}
+
+TEST_P(AttentionTest, DoesNotDependOnTheBatchOrTheWorkers) {
+  for (CacheType type : kCacheTypes)
+    expectDoesNotDependOnTheBatch(GetParam(), type);
 }
 
 /// A token's future is none of its business, even if it is not finite.
 TEST_P(AttentionTest, LaterTokensOfTheBatchChangeNothing) {
-  CachedAttentionOptions options = makeOptions(4, 4, 16);
-  Data data(options);
-  Layer alone(GetParam(), options), together(GetParam(), options);
-  size_t size = options.heads * options.headDim;
-  for (size_t i = 140 * size; i < 141 * size; ++i)
-    data.k[i] = data.v[i] = std::numeric_limits<float>::infinity();
-  std::vector<float> y = together.run(data, tokensOf(0, 0, 150), 2);
-  alone.write(data, tokensOf(0, 0, 140), 1);
-  for (int32_t position : {127, 130, 139}) {
-    std::vector<float> expected = alone.run(data, {{0, position}}, 1);
-    EXPECT_EQ(0, std::memcmp(&y[position * size], expected.data(),
-                             size * sizeof(float)))
-        << position;
+  for (CacheType type : kCacheTypes) {
+    CachedAttentionOptions options = makeOptions(4, 4, 16);
+    options.cacheType = type;
+    Data data(options);
+    Layer alone(GetParam(), options), together(GetParam(), options);
+    size_t size = options.heads * options.headDim;
+    for (size_t i = 140 * size; i < 142 * size; ++i)
+      data.k[i] = data.v[i] =
+          i % 2 ? std::numeric_limits<float>::infinity() : std::nanf("");
+    std::vector<float> y = together.run(data, tokensOf(0, 0, 150), 2);
+    alone.write(data, tokensOf(0, 0, 140), 1);
+    for (int32_t position : {127, 130, 139}) {
+      std::vector<float> expected = alone.run(data, {{0, position}}, 1);
+      EXPECT_EQ(0, std::memcmp(&y[position * size], expected.data(),
+                               size * sizeof(float)))
+          << position << ", " << stringifyCacheType(type).str();
+    }
+  }
+}
+
+/// A sequence that is cut within a block of keys and goes on otherwise is what
+/// it would be if it had always been so.
+TEST_P(AttentionTest, RewrittenTokensLeaveNoTrace) {
+  for (CacheType type : kCacheTypes) {
+    CachedAttentionOptions options = makeOptions(4, 2, 16);
+    options.cacheType = type;
+    Data first(options), other(options);
+    size_t size = options.kvHeads * options.headDim;
+    for (size_t i = 21 * size; i < 60 * size; ++i)
+      other.k[i] = -3 * first.k[i], other.v[i] = 2 - first.v[i];
+    Layer fresh(GetParam(), options), reused(GetParam(), options);
+    std::vector<float> expected = fresh.run(other, tokensOf(0, 0, 60), 2);
+    reused.run(first, tokensOf(0, 0, 50), 2);
+    std::vector<float> y = reused.run(other, tokensOf(0, 21, 60), 3);
+    size_t skipped = 21 * options.heads * options.headDim;
+    EXPECT_EQ(
+        0, std::memcmp(y.data(), &expected[skipped], y.size() * sizeof(float)))
+        << stringifyCacheType(type).str();
+  }
+}
+
+/// Scales and offsets of what a range does not give: one value, what f16 cannot
+/// hold, and what is no number.
+TEST_P(AttentionTest, QuantizesWhatIsSpecial) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (CacheType type : {CacheType::Q8, CacheType::Q4}) {
+    CachedAttentionOptions options = makeOptions(1, 1, 48);
+    options.cacheType = type;
+    Data data(options);
+    for (int d = 0; d < 48; ++d) {
+      // Groups of 16: one number; both infinities; NaN among numbers.
+      const float values[] = {0.75f, d % 2 ? infinity : -infinity,
+                              d == 40 ? std::nanf("") : 1.0f};
+      data.k[d] = 0;
+      data.v[d] = values[d / 16];
+    }
+    // The only position has weight 1, so what is kept is the result.
+    Layer layer(GetParam(), options);
+    std::vector<float> y = layer.run(data, {{0, 0}}, 1);
+    // The scale of the second group is rounded to 11 bits.
+    for (int d = 0; d < 16; ++d) {
+      EXPECT_EQ(y[d], 0.75f);
+      EXPECT_NEAR(y[16 + d], d % 2 ? 65504 : -65504, 64);
+      EXPECT_TRUE(std::isnan(y[32 + d]));
+    }
   }
 }
 
@@ -423,12 +570,25 @@ void expectWritesItsLayerOnly(llvm::StringRef target, CacheType type) {
     return &all[(2 * kCacheTokens + 17) * 16];
   };
   for (size_t d = 0; d < 16; ++d) {
-    EXPECT_EQ(float(keys[16 * 16 + d * 16 + 1]), row(data.k)[d]);
-    EXPECT_EQ(float(values[17 * 16 + d]), row(data.v)[d]);
+    EXPECT_EQ(float(keys[16 * 16 + d * 16 + 1]), row(data.keptK)[d]);
+    EXPECT_EQ(float(values[17 * 16 + d]), row(data.keptV)[d]);
   }
 }
 
 TEST_P(AttentionTest, WritesItsLayerOnly) {
+  for (CacheType type : {CacheType::Q8, CacheType::Q4}) {
+    CachedAttentionOptions options = makeOptions(2, 2, 48);
+    options.cacheType = type;
+    Data data(options);
+    Layer layer(GetParam(), options);
+    layer.cache.resize(layer.cache.size() + 64, 0xff); // Another layer's.
+    layer.write(data, tokensOf(2, 0, kCacheTokens), 3);
+    size_t before = kMaxSequences * kCacheTokens * kBefore;
+    auto isFree = [](uint8_t byte) { return byte == 0xff; };
+    EXPECT_TRUE(
+        std::all_of(layer.cache.begin(), layer.cache.begin() + before, isFree));
+    EXPECT_TRUE(std::all_of(layer.cache.end() - 64, layer.cache.end(), isFree));
+  }
   expectWritesItsLayerOnly<float>(GetParam(), CacheType::F32);
   expectWritesItsLayerOnly<_Float16>(GetParam(), CacheType::F16);
 }

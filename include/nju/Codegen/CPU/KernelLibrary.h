@@ -48,6 +48,8 @@ struct CachedAttentionOptions {
   /// One a query head, or empty: the score of position j is increased by
   /// slope * (j - position).
   llvm::SmallVector<float> slopes;
+
+  CacheLayout getCacheLayout() const { return {cacheType, kvHeads, headDim}; }
 };
 
 /// Sizes of what `cachedAttention` writes besides its result.
@@ -199,7 +201,9 @@ public:
   ///  sequences: memref<?xi32>, cache: memref<?xi8>):
   /// writes keys and values of T tokens into the cache of a layer, laid out as
   /// nju_abi_step_args says. `before` are the bytes that a token takes in the
-  /// layers before this one. In f16, what is beyond +-65504 becomes that.
+  /// layers before this one. In f16, and before it is quantized, what is beyond
+  /// +-65504 becomes that. In q4 tokens must come in the order of their
+  /// positions.
   mlir::func::FuncOp cacheWrite(int64_t kvHeads, int64_t headDim,
                                 CacheType cacheType);
 
