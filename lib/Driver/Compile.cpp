@@ -185,7 +185,7 @@ LogicalResult Compilation::recognize() {
     return failure();
   if (failed(checkCacheType()))
     return failure();
-  if (options.quantizes() && failed(quantizer.rewrite(*module)))
+  if (failed(quantizer.rewrite(*module, targets.front().isX86())))
     return failure();
   assignWeightOffsets(*module);
   costs = computeCosts(*module);

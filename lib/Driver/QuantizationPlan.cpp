@@ -166,7 +166,7 @@ QuantizationPlan::choose(llvm::ArrayRef<QuantizableWeight> weights) const {
 
 LCQAttr nju::toAttr(mlir::MLIRContext *context, const LCQOptions &format) {
   return LCQAttr::get(context, format.bits, format.group, format.rank,
-                      format.scaleBits, format.offset);
+                      format.scaleBits, format.offset, /*zero_bits=*/0);
 }
 
 LCQOptions nju::fromAttr(LCQAttr attr) {

@@ -41,6 +41,10 @@ public:
   llvm::Expected<std::vector<Format>>
   choose(llvm::ArrayRef<QuantizableWeight> weights) const;
 
+  /// Whether a name or pattern of the plan is that of the weight. What came
+  /// quantized is only changed by these.
+  bool names(llvm::StringRef weight) const { return findRule(weight); }
+
 private:
   struct Rule {
     std::string pattern; ///< A name, in which * is any text.

@@ -10,6 +10,7 @@
 
 #include "BitBudget.h"
 #include "Calibration.h"
+#include "UniformWeights.h"
 #include "mlir/Pass/PassManager.h"
 #include "nju/Dialect/NJU/IR/WeightLayout.h"
 #include "nju/Quantization/Calibrated.h"
@@ -198,10 +199,64 @@ Quantizer::chooseByBudget(ModuleOp module,
   return budget.choose();
 }
 
-LogicalResult Quantizer::rewrite(ModuleOp module) {
+/// Asks that what came quantized stays so, but for what the plan names. Where
+/// no kernel has its format, it is dequantized when it is written.
+LogicalResult Quantizer::keepExact(ArrayRef<QuantizableWeight> weights) {
+  for (const QuantizableWeight &weight : weights) {
+    ParamOp param = weight.param;
+    if (!isa<UniformDataAttr>(param.getData()) ||
+        plan.names(param.getSymName()))
+      continue;
+    auto format = chooseExactFormat(weight);
+    if (!format)
+      return param.emitError() << "cannot read weight '" << param.getSymName()
+                               << "': " << llvm::toString(format.takeError());
+    if (!*format)
+      continue;
+    param->setAttr(kQuantizeAttr, **format);
+    param->setAttr(kExactAttr, UnitAttr::get(param.getContext()));
+  }
+  return success();
+}
+
+/// What came quantized, for the report.
+void Quantizer::addExactCosts(ModuleOp module) {
+  for (auto param : module.getOps<ParamOp>()) {
+    auto data = dyn_cast<UniformDataAttr>(param.getData());
+    bool isExact = param.getExact() && param.getPart() == LCQPart::Codes;
+    if (!data || (param.getFormat() && !isExact))
+      continue;
+    QuantizedWeightCosts cost;
+    cost.name = param.getSymName().str();
+    cost.elements = data.getType().getNumElements();
+    cost.bytes = getWeightBytes(cast<RankedTensorType>(param.getType()));
+    cost.origin = isExact ? QuantizedWeightCosts::Origin::AsGiven
+                          : QuantizedWeightCosts::Origin::Dequantized;
+    cost.format =
+        llvm::formatv("dequantized to f32: {0} bits", data.getCodes().getBits())
+            .str();
+    if (isExact) {
+      SmallVector<int64_t> shape = param.getMatrixShape();
+      cost.format = describeExact(*param.getFormat());
+      for (LCQPart part : {LCQPart::Basis, LCQPart::Factors})
+        cost.bytes += getWeightBytes(
+            param.getFormat()->getPartType(part, shape[0], shape[1]));
+    }
+    costs.push_back(std::move(cost));
+  }
+}
+
+LogicalResult Quantizer::rewrite(ModuleOp module, bool hasKernels) {
   if (failed(readTokens(module)))
     return failure();
   SmallVector<QuantizableWeight> weights = collectQuantizableWeights(module);
+  if (hasKernels && failed(keepExact(weights)))
+    return failure();
+  // What came quantized is changed by a plan that names it, and nothing else.
+  llvm::erase_if(weights, [&](QuantizableWeight &weight) {
+    return isa<UniformDataAttr>(weight.param.getData()) &&
+           !plan.names(weight.param.getSymName());
+  });
   auto formats = options.bitsPerWeight ? chooseByBudget(module, weights)
                                        : plan.choose(weights);
   if (!formats)
@@ -218,7 +273,10 @@ LogicalResult Quantizer::rewrite(ModuleOp module) {
       return module.emitError() << llvm::toString(std::move(failed));
   PassManager manager(module.getContext());
   manager.addPass(createQuantizeWeights());
-  return manager.run(module);
+  if (failed(manager.run(module)))
+    return failure();
+  addExactCosts(module);
+  return success();
 }
 
 /// The name of the codes of a param's matrix.
@@ -295,7 +353,8 @@ Quantizer::Job *Quantizer::findJob(StringRef matrix) {
 /// All matrices that are written. Those in the folder are done.
 LogicalResult Quantizer::makeJobs(ModuleOp module) {
   for (auto param : module.getOps<ParamOp>())
-    if (param.getPart() == LCQPart::Codes && getWeightOffset(param)) {
+    if (param.getPart() == LCQPart::Codes && !param.getExact() &&
+        getWeightOffset(param)) {
       jobs.push_back({param, "", false});
       totalBytes += bytesOf(param);
     }
@@ -313,7 +372,9 @@ LogicalResult Quantizer::makeJobs(ModuleOp module) {
   if (options.refine && !llvm::all_of(jobs, isDone)) {
     for (Job &job : jobs)
       job.isDone = false;
-    costs.clear();
+    llvm::erase_if(costs, [](const QuantizedWeightCosts &cost) {
+      return cost.origin == QuantizedWeightCosts::Origin::Quantized;
+    });
     doneBytes = 0;
   }
   return success();
@@ -437,6 +498,17 @@ LogicalResult Quantizer::quantize(ModuleOp module) {
 
 llvm::Expected<llvm::ArrayRef<char>> Quantizer::get(ParamOp param) {
   StringRef name = matrixName(param);
+  if (currentName != name && param.getExact()) {
+    llvm::Expected<lcq::PackedMatrix> packed = packExact(param);
+    if (!packed)
+      return packed.takeError();
+    current = {std::move(packed->basis),
+               std::move(packed->factors),
+               std::move(packed->stream),
+               {},
+               std::nullopt};
+    currentName = name.str();
+  }
   if (currentName != name) {
     Job *job = findJob(name);
     std::optional<lcq::StoredMatrix> known;

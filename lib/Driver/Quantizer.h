@@ -36,8 +36,8 @@ public:
   llvm::Error check();
 
   /// Chooses formats and replaces products and look-ups, after the graph
-  /// pipeline.
-  mlir::LogicalResult rewrite(mlir::ModuleOp module);
+  /// pipeline. What came quantized stays so if the target `hasKernels`.
+  mlir::LogicalResult rewrite(mlir::ModuleOp module, bool hasKernels);
 
   /// Quantizes every matrix of the module that is not in the folder yet.
   mlir::LogicalResult quantize(mlir::ModuleOp module);
@@ -64,6 +64,8 @@ private:
   /// The job of the matrix of that name; null if there is none.
   Job *findJob(llvm::StringRef matrix);
   int64_t countTokens() const;
+  mlir::LogicalResult keepExact(llvm::ArrayRef<QuantizableWeight> weights);
+  void addExactCosts(mlir::ModuleOp module);
   mlir::LogicalResult makeJobs(mlir::ModuleOp module);
   llvm::Error
   consume(InputMoments &moments,

@@ -44,9 +44,14 @@ static StringRef kindOfQuantized(ArrayRef<Operation *> users) {
   return "quantized embeddings";
 }
 
+/// Whether the weight is the model's, and not a table that was derived.
+static bool isOfModel(ParamOp param) {
+  return isa<FileDataAttr, UniformDataAttr>(param.getData());
+}
+
 /// How the graph uses a weight: the report's kinds.
 static StringRef kindOfUse(ParamOp param, ArrayRef<Operation *> users) {
-  if (!isa<FileDataAttr>(param.getData()))
+  if (!isOfModel(param))
     return "tables";
   if (param.getFormat())
     return kindOfQuantized(users);
@@ -127,9 +132,9 @@ static void addWeights(ModuleOp module, ModelCosts &costs) {
     StringRef kind = kindOfUse(param, ops);
     costs.weightBytes[kind.str()] += bytes;
     costs.weightTotal += bytes;
-    auto file = dyn_cast<FileDataAttr>(param.getData());
-    if (file && param.getPart().value_or(LCQPart::Codes) == LCQPart::Codes)
-      costs.parameters += file.getType().getNumElements();
+    if (isOfModel(param) &&
+        param.getPart().value_or(LCQPart::Codes) == LCQPart::Codes)
+      costs.parameters += param.getDataType().getNumElements();
     // A token reads one row of an embedding or a table.
     if (kind == "embeddings" || kind == "quantized embeddings" ||
         kind == "tables")
@@ -232,37 +237,52 @@ static double errorOf(const QuantizedWeightCosts &costs) {
   return costs.outputError ? std::sqrt(*costs.outputError) : costs.weightError;
 }
 
-/// Bits of the quantized weights, everything that is stored for them counted,
-/// and the matrices that lost most.
-static void printQuantized(Lines lines,
-                           ArrayRef<QuantizedWeightCosts> quantized) {
-  if (quantized.empty())
-    return;
-  double bits = 0, elements = 0;
-  std::map<std::string, int64_t> formats;
-  for (const QuantizedWeightCosts &weight : quantized) {
-    bits += 8.0 * weight.bytes;
-    elements += weight.elements;
-    ++formats[weight.format];
-  }
-  lines.line("quantized") << quantized.size() << " matrices, "
-                          << llvm::format("%.3f", bits / elements)
-                          << " bits per weight\n";
-  for (const auto &[format, count] : formats)
-    lines.line("  " + format) << count << " matrices\n";
-  std::vector<QuantizedWeightCosts> worst(quantized.begin(), quantized.end());
-  llvm::sort(worst, [](const auto &a, const auto &b) {
+/// The matrices that lost most.
+static void printErrors(Lines lines,
+                        std::vector<QuantizedWeightCosts> quantized) {
+  llvm::sort(quantized, [](const auto &a, const auto &b) {
     return std::make_pair(-errorOf(a), a.name) <
            std::make_pair(-errorOf(b), b.name);
   });
   lines.line("largest errors")
-      << (worst.front().outputError ? "of outputs" : "of weights")
+      << (quantized.front().outputError ? "of outputs" : "of weights")
       << ", relative:\n";
   for (const QuantizedWeightCosts &weight :
-       ArrayRef(worst).take_front(kListedMatrices))
+       ArrayRef(quantized).take_front(kListedMatrices))
     lines.line("  " + weight.name)
         << llvm::format("%.4f, %.3f bits\n", errorOf(weight),
                         8.0 * weight.bytes / weight.elements);
+}
+
+/// Bits of the quantized weights, everything that is stored for them counted,
+/// and what was lost.
+static void printQuantized(Lines lines,
+                           ArrayRef<QuantizedWeightCosts> weights) {
+  using Origin = QuantizedWeightCosts::Origin;
+  double bits = 0, elements = 0;
+  size_t count = 0;
+  std::map<std::string, int64_t> formats;
+  std::vector<QuantizedWeightCosts> lossy;
+  for (const QuantizedWeightCosts &weight : weights) {
+    ++formats[weight.format];
+    if (weight.origin == Origin::Dequantized)
+      continue;
+    if (weight.origin == Origin::Quantized)
+      lossy.push_back(weight);
+    bits += 8.0 * weight.bytes;
+    elements += weight.elements;
+    ++count;
+  }
+  if (count > 0)
+    lines.line("quantized")
+        << count << " matrices, " << llvm::format("%.3f", bits / elements)
+        << " bits per weight\n";
+  else if (!formats.empty())
+    lines.line("quantized") << "no matrices\n";
+  for (const auto &[format, count] : formats)
+    lines.line("  " + format) << count << " matrices\n";
+  if (!lossy.empty())
+    printErrors(lines, std::move(lossy));
 }
 
 void nju::printReport(const ModelCosts &costs, const LoweredCosts &lowered,

@@ -38,7 +38,13 @@ ModelCosts computeCosts(mlir::ModuleOp module);
 
 /// What quantizing a matrix gave.
 struct QuantizedWeightCosts {
+  enum class Origin {
+    Quantized,
+    AsGiven,    ///< It came quantized.
+    Dequantized ///< The same, but no kernel has its format.
+  };
   std::string name, format;
+  Origin origin = Origin::Quantized;
   int64_t elements = 0;
   int64_t bytes = 0;      ///< Of all its parts, padding included.
   double weightError = 0; ///< Relative, in the Frobenius norm.

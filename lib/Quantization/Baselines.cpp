@@ -9,6 +9,7 @@
 #include "nju/Quantization/Baselines.h"
 
 #include "CheckWeights.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/Twine.h"
 #include <algorithm>
 #include <cmath>
@@ -35,58 +36,116 @@ static Expected<QuantizedMatrix> createPlain(int64_t rows, int64_t columns,
   return matrix;
 }
 
-/// A plain matrix of codes that count from a zero point.
-static Expected<QuantizedMatrix> createUniform(int64_t rows, int64_t columns,
-                                               unsigned bits, int64_t group,
-                                               GroupForm scaleForm) {
-  Expected<QuantizedMatrix> matrix =
-      createPlain(rows, columns, bits, group, scaleForm);
-  if (!matrix)
-    return matrix;
-  for (unsigned l = 0; l < matrix->getLevels(); ++l)
-    matrix->basis.values[l] = l;
-  matrix->offsetKind = OffsetKind::ZeroPoint;
-  matrix->offsets =
-      GroupValues(GroupForm::Integer, 1, rows, matrix->getGroups());
-  return matrix;
+//===----------------------------------------------------------------------===//
+// Weights of other quantizers
+//===----------------------------------------------------------------------===//
+
+/// Whether a zero point is an integer that int8 holds.
+static bool isInt8(float value) {
+  return value >= -128 && value <= 127 && value == std::nearbyint(value);
 }
 
-Expected<QuantizedMatrix> nju::lcq::importUniform(int64_t rows, int64_t columns,
-                                                  unsigned bits, int64_t group,
-                                                  ArrayRef<uint8_t> codes,
-                                                  ArrayRef<float> scales,
-                                                  ArrayRef<int8_t> zeroPoints,
-                                                  GroupForm scaleForm) {
-  Expected<QuantizedMatrix> matrix =
-      createUniform(rows, columns, bits, group, scaleForm);
+/// Zero points that the basis can take up: integers and codes minus them stay
+/// in int8.
+static constexpr float kMostCentered = 64;
+
+UniformForm nju::lcq::chooseForm(ArrayRef<float> scales,
+                                 ArrayRef<float> zeroPoints) {
+  UniformForm form;
+  if (GroupValues::holdsF16(scales))
+    form.scales = GroupForm::F16;
+  if (llvm::all_of(zeroPoints, isInt8)) {
+    form.zeroPoints = GroupForm::Integer;
+    form.isCentered =
+        llvm::all_equal(zeroPoints) &&
+        (zeroPoints.empty() || std::abs(zeroPoints.front()) <= kMostCentered);
+  }
+  return form;
+}
+
+static llvm::Error checkUniform(const UniformWeights &weights, int64_t groups) {
+  size_t count = weights.rows * groups;
+  if (int64_t(weights.codes.size()) != weights.rows * weights.columns ||
+      weights.scales.size() != count ||
+      (weights.zeroPoints.size() != count && weights.zeroPoints.size() != 1))
+    return llvm::createStringError(
+        Twine(weights.codes.size()) + " codes, " +
+        Twine(weights.scales.size()) + " scales and " +
+        Twine(weights.zeroPoints.size()) +
+        " zero points do not fit a matrix of " + Twine(weights.rows) +
+        " rows of " + Twine(weights.columns) + " columns in groups of " +
+        Twine(weights.group));
+  for (size_t i = 0; i < weights.codes.size(); ++i)
+    if (weights.codes[i] >= 1u << weights.bits)
+      return llvm::createStringError(
+          "code " + Twine(unsigned(weights.codes[i])) + " in row " +
+          Twine(i / weights.columns) + ", column " +
+          Twine(i % weights.columns) + " is not one of " + Twine(weights.bits) +
+          " bits");
+  return llvm::Error::success();
+}
+
+/// The integers that codes stand for, less what is in the basis of all.
+static void setIntegers(Basis &basis, unsigned bits, bool isSigned,
+                        float zeroPoint) {
+  int levels = 1 << bits;
+  for (int l = 0; l < levels; ++l)
+    basis.values[l] =
+        (isSigned && l >= levels / 2 ? l - levels : l) - zeroPoint;
+}
+
+Expected<QuantizedMatrix> nju::lcq::importUniform(UniformWeights weights,
+                                                  const UniformForm &form) {
+  Expected<QuantizedMatrix> matrix = createPlain(
+      weights.rows, weights.columns, weights.bits, weights.group, form.scales);
   if (!matrix)
     return matrix;
   int64_t groups = matrix->getGroups();
-  if (int64_t(codes.size()) != rows * columns ||
-      int64_t(scales.size()) != rows * groups ||
-      int64_t(zeroPoints.size()) != rows * groups)
-    return llvm::createStringError(
-        Twine(codes.size()) + " codes, " + Twine(scales.size()) +
-        " scales and " + Twine(zeroPoints.size()) +
-        " zero points do not fit a matrix of " + Twine(rows) + " rows of " +
-        Twine(columns) + " columns in groups of " + Twine(group));
-  for (size_t i = 0; i < codes.size(); ++i)
-    if (codes[i] >= matrix->getLevels())
-      return llvm::createStringError("code " + Twine(unsigned(codes[i])) +
-                                     " in row " + Twine(i / columns) +
-                                     ", column " + Twine(i % columns) +
-                                     " is not one of " + Twine(bits) + " bits");
-  matrix->codes.assign(codes.begin(), codes.end());
+  if (llvm::Error error = checkUniform(weights, groups))
+    return std::move(error);
+  ArrayRef<float> zeroPoints = weights.zeroPoints;
+  setIntegers(matrix->basis, weights.bits, weights.isSigned,
+              form.isCentered ? zeroPoints.front() : 0);
+  matrix->codes = std::move(weights.codes);
+  if (!form.isCentered) {
+    matrix->offsetKind = OffsetKind::ZeroPoint;
+    matrix->offsets = GroupValues(form.zeroPoints, 1, weights.rows, groups);
+  }
   std::vector<float> values(groups);
-  for (int64_t row = 0; row < rows; ++row) {
-    ArrayRef<float> scalesOfRow = scales.slice(row * groups, groups);
-    values.assign(scalesOfRow.begin(), scalesOfRow.end());
+  for (int64_t row = 0; row < weights.rows; ++row) {
+    ArrayRef<float> own =
+        ArrayRef<float>(weights.scales).slice(row * groups, groups);
+    values.assign(own.begin(), own.end());
     matrix->scales.storeRow(0, row, values);
-    ArrayRef<int8_t> zerosOfRow = zeroPoints.slice(row * groups, groups);
-    values.assign(zerosOfRow.begin(), zerosOfRow.end());
+    if (form.isCentered)
+      continue;
+    if (zeroPoints.size() == 1)
+      values.assign(groups, zeroPoints.front());
+    else
+      values = zeroPoints.slice(row * groups, groups).vec();
     matrix->offsets.storeRow(0, row, values);
   }
   matrix->scales.seal();
+  if (!form.isCentered)
+    matrix->offsets.seal();
+  return matrix;
+}
+
+//===----------------------------------------------------------------------===//
+// Baselines
+//===----------------------------------------------------------------------===//
+
+/// An empty matrix of codes that count from a zero point.
+static Expected<QuantizedMatrix> createUniform(int64_t rows, int64_t columns,
+                                               unsigned bits, int64_t group) {
+  Expected<QuantizedMatrix> matrix =
+      createPlain(rows, columns, bits, group, GroupForm::F32);
+  if (!matrix)
+    return matrix;
+  setIntegers(matrix->basis, bits, /*isSigned=*/false, 0);
+  matrix->offsetKind = OffsetKind::ZeroPoint;
+  matrix->offsets =
+      GroupValues(GroupForm::Integer, 1, rows, matrix->getGroups());
   return matrix;
 }
 
@@ -112,8 +171,8 @@ static ArrayRef<float> getGroup(ArrayRef<float> row, int64_t g, int64_t group) {
 Expected<QuantizedMatrix>
 nju::lcq::quantizeRoundToNearest(const WeightRows &weights, unsigned bits,
                                  int64_t group) {
-  Expected<QuantizedMatrix> matrix = createUniform(
-      weights.getRows(), weights.getColumns(), bits, group, GroupForm::F32);
+  Expected<QuantizedMatrix> matrix =
+      createUniform(weights.getRows(), weights.getColumns(), bits, group);
   if (!matrix)
     return matrix;
   float top = matrix->getLevels() - 1;

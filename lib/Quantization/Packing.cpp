@@ -24,7 +24,9 @@ constexpr int64_t kRows = PackedLayout::kTileRows;
 constexpr int64_t kLine = PackedLayout::kLineBytes;
 constexpr int64_t kUnit = PackedLayout::kUnitColumns;
 
-int64_t getWidth(GroupForm form) { return form == GroupForm::F16 ? 2 : 1; }
+int64_t getWidth(GroupForm form) {
+  return form == GroupForm::F32 ? 4 : form == GroupForm::F16 ? 2 : 1;
+}
 
 /// Packs `units` of 64 codes each to the lines of `bits`.
 void packLines(const uint8_t *codes, unsigned bits, uint8_t *lines) {
@@ -90,7 +92,9 @@ void copyGroup(Values &values, unsigned plane, int64_t t, int64_t g,
       else
         std::memcpy(element, stream + r * width, width);
     };
-    if (width == 2)
+    if (width == 4)
+      copy(values.getF32().data() + index);
+    else if (width == 2)
       copy(values.getF16().data() + index);
     else
       copy(values.getInt8().data() + index);
@@ -207,10 +211,6 @@ Expected<PackedLayout> PackedLayout::get(const QuantizedMatrix &matrix) {
     layout.offsetForm = matrix.offsets.getForm();
     layout.scaleBytes += getWidth(layout.offsetForm);
   }
-  if (layout.scaleForm == GroupForm::F32 ||
-      (hasOffset && layout.offsetForm == GroupForm::F32))
-    return llvm::createStringError("scales in f32 cannot be packed for the "
-                                   "kernels, expected int8 or f16");
   if (layout.getGroups() > 1 &&
       layout.group % layout.getLineColumns(layout.bits) != 0)
     return llvm::createStringError(
@@ -233,6 +233,8 @@ Expected<PackedMatrix> nju::lcq::pack(const QuantizedMatrix &matrix) {
   packed.basis.assign(matrix.basis.values.begin(), matrix.basis.values.end());
   int64_t paddedRows = layout->getTiles() * kRows;
   addFactors(matrix.scales, paddedRows, packed.factors);
+  if (layout->scaleForm == GroupForm::F32)
+    packed.factors.push_back(1);
   if (matrix.offsetKind != OffsetKind::None)
     addFactors(matrix.offsets, paddedRows, packed.factors);
   packed.stream.resize(layout->getBytes());
@@ -261,6 +263,8 @@ QuantizedMatrix nju::lcq::unpack(const PackedMatrix &packed) {
   int64_t paddedRows = layout.getTiles() * kRows;
   llvm::ArrayRef<float> factors(packed.factors);
   takeFactors(matrix.scales, paddedRows, factors);
+  if (layout.scaleForm == GroupForm::F32)
+    factors = factors.drop_front();
   if (layout.offsetKind != OffsetKind::None) {
     matrix.offsets = GroupValues(layout.offsetForm, 1, layout.rows, groups);
     matrix.offsets.seal();

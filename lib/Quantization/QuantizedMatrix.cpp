@@ -79,14 +79,30 @@ void GroupValues::storeRow(unsigned plane, int64_t row,
   }
 }
 
+/// The power of two that values are stored as multiples of. The largest lies
+/// just below 2^14: nothing overflows, and what is up to 2^28 times smaller
+/// keeps all its bits.
+static float getUnitOf(ArrayRef<float> values) {
+  int exponent;
+  std::frexp(getMagnitude(values), &exponent);
+  return std::ldexp(1.f, std::clamp(exponent - 14, -126, 126));
+}
+
+bool GroupValues::holdsF16(ArrayRef<float> values) {
+  for (float value : values)
+    if (!std::isfinite(value))
+      return false;
+  float unit = getUnitOf(values);
+  for (float value : values)
+    if (halfToFloat(floatToHalf(value / unit)) * unit != value)
+      return false;
+  return true;
+}
+
 void GroupValues::seal() {
   if (form != GroupForm::F16)
     return;
-  // The largest value lies just below 2^14: nothing overflows, and what is up
-  // to 2^28 times smaller keeps all its bits.
-  int exponent;
-  std::frexp(getMagnitude(f32), &exponent);
-  unit = std::ldexp(1.f, std::clamp(exponent - 14, -126, 126));
+  unit = getUnitOf(f32);
   for (size_t i = 0; i < f32.size(); ++i)
     f16[i] = floatToHalf(f32[i] / unit);
   f32 = {};

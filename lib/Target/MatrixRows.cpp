@@ -14,6 +14,7 @@
 #include "nju/checksum.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+#include <mutex>
 #include <vector>
 
 using namespace mlir;
@@ -48,6 +49,37 @@ private:
   lcq::StridedWeights weights;
   llvm::sys::fs::mapped_file_region map;
   std::vector<char> copy;
+};
+
+/// Rows that came quantized, dequantized.
+class UniformRows : public lcq::WeightRows {
+public:
+  UniformRows(UniformReader reader, bool rowMajor)
+      : WeightRows(getSize(reader, rowMajor ? 0 : 1),
+                   getSize(reader, rowMajor ? 1 : 0)),
+        reader(std::move(reader)), rowMajor(rowMajor) {}
+
+  llvm::Error read(int64_t begin, int64_t end,
+                   llvm::MutableArrayRef<float> out) const override {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (rowMajor)
+      return reader.read({begin, end, 0, getColumns()}, out);
+    std::vector<float> turned(out.size());
+    if (llvm::Error error = reader.read({0, getColumns(), begin, end}, turned))
+      return error;
+    permute(turned.data(), {getColumns(), end - begin}, {1, 0}, out.data(),
+            sizeof(float));
+    return llvm::Error::success();
+  }
+
+private:
+  static int64_t getSize(const UniformReader &reader, int64_t dimension) {
+    return reader.getData().getType().getDimSize(dimension);
+  }
+
+  UniformReader reader;
+  bool rowMajor;
+  mutable std::mutex mutex; ///< One thread reads at a time.
 };
 
 } // namespace
@@ -107,6 +139,16 @@ nju::openWeightRows(ParamOp param) {
 
 llvm::Expected<std::unique_ptr<lcq::WeightRows>>
 nju::openWeightRows(ParamOp param, ArrayRef<int64_t> permutation) {
+  // The matrix is [columns, rows]; dimension i of it is permutation[i].
+  int64_t columnDimension = permutation[0];
+  bool rowMajor = columnDimension == 1;
+  if (auto uniform = dyn_cast<UniformDataAttr>(param.getData())) {
+    llvm::Expected<UniformReader> reader =
+        UniformReader::open(uniform, folderOf(param));
+    if (!reader)
+      return reader.takeError();
+    return std::make_unique<UniformRows>(std::move(*reader), rowMajor);
+  }
   SourceFiles files(folderOf(param));
   WeightSource source(param, files);
   RankedTensorType type = source.getType();
@@ -140,20 +182,29 @@ nju::openWeightRows(ParamOp param, ArrayRef<int64_t> permutation) {
     copy.assign(data, data + count * source.getWidth());
     data = copy.data();
   }
-  // The matrix is [columns, rows]; dimension i of it is permutation[i].
-  int64_t columnDimension = permutation[0];
   int64_t columns = type.getDimSize(columnDimension);
   int64_t rows = type.getDimSize(1 - columnDimension);
-  bool rowMajor = columnDimension == 1;
   lcq::StridedWeights weights(data, *stored, rows, columns,
                               rowMajor ? columns : 1, rowMajor ? 1 : rows);
   return std::make_unique<OwnedRows>(weights, std::move(map), std::move(copy));
 }
 
-llvm::Expected<std::string> nju::describeWeightSource(ParamOp param) {
-  std::string text;
-  llvm::raw_string_ostream out(text);
-  if (auto file = dyn_cast<FileDataAttr>(param.getData())) {
+/// Appends what the values of `data` depend on.
+static llvm::Error describe(Attribute data, ParamOp param,
+                            llvm::raw_ostream &out) {
+  if (auto uniform = dyn_cast<UniformDataAttr>(data)) {
+    out << uniform;
+    for (Attribute part : {uniform.getCodes().getData(), uniform.getScales(),
+                           uniform.getZeroPoints()}) {
+      if (auto packed = dyn_cast_or_null<PackedIntegersAttr>(part))
+        part = packed.getData();
+      if (part)
+        if (llvm::Error error = describe(part, param, out << " "))
+          return error;
+    }
+    return llvm::Error::success();
+  }
+  if (auto file = dyn_cast<FileDataAttr>(data)) {
     llvm::sys::fs::file_status status;
     std::string path = pathOf(file, param);
     if (std::error_code error = llvm::sys::fs::status(path, status))
@@ -161,13 +212,21 @@ llvm::Expected<std::string> nju::describeWeightSource(ParamOp param) {
                                      "': " + error.message());
     out << file << " " << status.getSize() << " "
         << status.getLastModificationTime().time_since_epoch().count();
-  } else {
-    std::string data;
-    llvm::raw_string_ostream(data) << param.getData();
-    Checksum checksum;
-    checksum.update(data.data(), data.size());
-    out << "elements " << checksum.hex();
+    return llvm::Error::success();
   }
+  std::string elements;
+  llvm::raw_string_ostream(elements) << data;
+  Checksum checksum;
+  checksum.update(elements.data(), elements.size());
+  out << "elements " << checksum.hex();
+  return llvm::Error::success();
+}
+
+llvm::Expected<std::string> nju::describeWeightSource(ParamOp param) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  if (llvm::Error error = describe(param.getData(), param, out))
+    return std::move(error);
   if (auto permutation = param.getPermutation())
     llvm::interleave(*permutation, out << " permutation ", ",");
   return text;

@@ -141,6 +141,8 @@ static std::string quantizationText(ArrayRef<ParamOp> params) {
         json.attribute("rank", format.getRank());
         json.attribute("scale_bits", format.getScaleBits());
         json.attribute("offset", format.getOffset());
+        if (format.getZeroBits())
+          json.attribute("zero_bits", format.getZeroBits());
         for (LCQPart part : {LCQPart::Basis, LCQPart::Factors})
           json.attribute(stringifyLCQPart(part),
                          param.getSymName().str() + "." +

@@ -93,13 +93,46 @@ static std::vector<char> storedElements(ElementsAttr attribute, int64_t width) {
 
 WeightSource::WeightSource(ParamOp param, SourceFiles &files)
     : files(files), file(dyn_cast<FileDataAttr>(param.getData())),
+      uniform(dyn_cast<UniformDataAttr>(param.getData())),
       type(param.getDataType()),
       width(llvm::divideCeil(type.getElementTypeBitWidth(), 8)) {
-  if (!file)
+  if (!file && !uniform)
     elements = storedElements(cast<ElementsAttr>(param.getData()), width);
 }
 
+/// A region of what came quantized, dequantized.
+llvm::Error WeightSource::readRegion(const UniformReader::Region &region,
+                                     void *data) {
+  if (!reader) {
+    llvm::Expected<UniformReader> opened =
+        UniformReader::open(uniform, files.getFolder());
+    if (!opened)
+      return opened.takeError();
+    reader = std::move(*opened);
+  }
+  return reader->read(
+      region, {static_cast<float *>(data), size_t(region.getNumElements())});
+}
+
 llvm::Error WeightSource::readFlat(int64_t begin, int64_t count, void *data) {
+  if (uniform) {
+    // The rest of a row, whole rows, and the begin of a row.
+    int64_t columns = type.getDimSize(1);
+    auto *to = static_cast<float *>(data);
+    while (count > 0) {
+      int64_t row = begin / columns, column = begin % columns;
+      bool isWhole = column == 0 && count >= columns;
+      int64_t rows = isWhole ? count / columns : 1;
+      int64_t end = isWhole ? columns : std::min(columns, column + count);
+      if (llvm::Error error = readRegion({row, row + rows, column, end}, to))
+        return error;
+      int64_t size = rows * (end - column);
+      begin += size;
+      count -= size;
+      to += size;
+    }
+    return llvm::Error::success();
+  }
   if (file)
     return files.read(file.getPath(), file.getOffset() + begin * width, data,
                       count * width);
@@ -109,6 +142,12 @@ llvm::Error WeightSource::readFlat(int64_t begin, int64_t count, void *data) {
 
 llvm::Error WeightSource::readSlab(int64_t dimension, int64_t begin,
                                    int64_t end, void *data) {
+  if (uniform)
+    return readRegion(
+        dimension == 0
+            ? UniformReader::Region{begin, end, 0, type.getDimSize(1)}
+            : UniformReader::Region{0, type.getDimSize(0), begin, end},
+        data);
   int64_t outer = 1, inner = 1, size = type.getDimSize(dimension);
   for (auto [i, extent] : llvm::enumerate(type.getShape())) {
     if (static_cast<int64_t>(i) < dimension)

@@ -9,9 +9,11 @@
 #ifndef NJU_LIB_TARGET_WEIGHTSOURCE_H
 #define NJU_LIB_TARGET_WEIGHTSOURCE_H
 
+#include "nju/Dialect/NJU/Analysis/UniformReader.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Error.h"
+#include <optional>
 #include <vector>
 
 namespace nju {
@@ -21,6 +23,8 @@ class SourceFiles {
 public:
   explicit SourceFiles(llvm::StringRef folder) : folder(folder) {}
   ~SourceFiles();
+
+  llvm::StringRef getFolder() const { return folder; }
 
   /// Reads `size` bytes at `offset` of `path`, which is relative to the folder.
   llvm::Error read(llvm::StringRef path, uint64_t offset, void *data,
@@ -54,8 +58,12 @@ public:
   llvm::Error readFlat(int64_t begin, int64_t count, void *data);
 
 private:
+  llvm::Error readRegion(const UniformReader::Region &region, void *data);
+
   SourceFiles &files;
   FileDataAttr file;
+  UniformDataAttr uniform;
+  std::optional<UniformReader> reader; ///< Of `uniform`, once it is read.
   mlir::RankedTensorType type;
   int64_t width;
   std::vector<char> elements; ///< Of an elements attribute.

@@ -73,7 +73,8 @@ std::optional<HostTensor> Folder::readParam(ParamRefOp op) {
   if (!count || *count > kMaxParam)
     return std::nullopt;
   auto param = symbols.lookup<ParamOp>(op.getParam());
-  if (!param)
+  // What came quantized stays so, however small.
+  if (!param || isa<UniformDataAttr>(param.getData()))
     return std::nullopt;
   // A file that cannot be read is an error of the phase that needs it.
   FailureOr<HostTensor> tensor = reader.read(param, kMaxParam * 8);

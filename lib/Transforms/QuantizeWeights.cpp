@@ -165,12 +165,12 @@ Parts QuantizeWeights::createParts(SymbolTable &symbols,
     std::string name = source.getSymName().str();
     if (part != LCQPart::Codes)
       name += "." + stringifyLCQPart(part).str();
-    auto param =
-        ParamOp::create(builder, source.getLoc(), name,
-                        format.getPartType(part, weight.columns, weight.rows),
-                        source.getData(), permutation, /*panels=*/nullptr,
-                        format, LCQPartAttr::get(builder.getContext(), part),
-                        source.getSymVisibilityAttr());
+    auto param = ParamOp::create(
+        builder, source.getLoc(), name,
+        format.getPartType(part, weight.columns, weight.rows), source.getData(),
+        permutation, /*panels=*/nullptr, format,
+        LCQPartAttr::get(builder.getContext(), part),
+        source->hasAttr(kExactAttr), source.getSymVisibilityAttr());
     symbols.insert(param);
     return param;
   };

@@ -65,3 +65,22 @@ func.func @table(%ids: tensor<?xi32>) -> tensor<?x64xf16> {
   %1 = nju.gather %0, %ids {axis = 0 : i64} : (tensor<40x64xf16>, tensor<?xi32>) -> tensor<?x64xf16>
   return %1 : tensor<?x64xf16>
 }
+
+// -----
+
+// What came quantized keeps its codes: the parts say that they are exact.
+#given = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 32, offset = false, zero_bits = 8>
+#data = #nju.uniform<codes = <data = #nju.file<"w", 0, tensor<3200xui8>>, bits = 4, row_bits = 256, is_signed = false>, scales = #nju.file<"w", 3200, tensor<100x2xf32>>, zero_points = #nju.packed<data = #nju.file<"w", 4000, tensor<100xui8>>, bits = 4, row_bits = 8, is_signed = false>, block = [1, 32], type = tensor<100x64xf32>>
+
+// CHECK: nju.param @w.basis : tensor<1x16xi8> = #nju.uniform<{{.*}}> {exact, format = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 32, offset = false, zero_bits = 8>, part = #nju.part<basis>, permutation = array<i64: 1, 0>}
+// CHECK: nju.param @w.factors : tensor<1x1xf32> = #nju.uniform<{{.*}}> {exact
+// 16 rows of a group: 64 bytes of scales, 16 of zero points, 256 of codes.
+// CHECK: nju.param @w : tensor<7x672xi8> = #nju.uniform<{{.*}}> {exact
+// CHECK-LABEL: func.func @exact
+// CHECK: nju.lcq_matmul
+nju.param @w : tensor<4x64x32xf32> = #data {permutation = array<i64: 1, 0>, panels = 32 : i64, nju.quantize = #given, nju.exact}
+func.func @exact(%x: tensor<?x64xf32>) -> tensor<?x100xf32> {
+  %0 = nju.param_ref @w : tensor<4x64x32xf32>
+  %1 = nju.linear %x, %0 : (tensor<?x64xf32>, tensor<4x64x32xf32>) -> tensor<?x100xf32>
+  return %1 : tensor<?x100xf32>
+}

@@ -26,6 +26,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
 
+from quantized_onnx import quantize
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BIN_DIR = pathlib.Path(os.environ.get("NJU_BIN_DIR", REPOSITORY / "build/bin"))
 # The small ones: a mutant costs as long as its model.
@@ -35,11 +37,15 @@ FIXTURES = ["perceptron-torchscript-opset13", "perceptron-torchscript-opset17-f1
             "llama-gqa-torchscript-opset14", "opt-optimum-opset18-past",
             "llama-gqa-dynamo-sdpa-opset23-past", "mistral-window6-torchscript-opset17-past",
             "gpt2-dynamo-opset18-past-bf16"]
+# The same with quantized weights.
+QUANTIZED = [("quantized-4:", "perceptron-torchscript-opset13"),
+             ("quantized-8:", "llama-gqa-dynamo-opset18"),
+             ("quantized-2:", "gpt2-torchscript-opset17-past")]
 INTEGERS = [0, 1, -1, 2, 3, 7, -2, 64, 1 << 31, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63)]
 FLOATS = [0.0, -1.0, 1e30, -1e30, 1e-30, float("inf"), float("nan")]
 DTYPES = [t for t in TensorProto.DataType.values()]
 OPS = """Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Constant
- ConstantOfShape Conv Cos CumSum Div Dropout Einsum Equal Erf Exp Expand Flatten Floor Gather
+ ConstantOfShape Conv Cos CumSum DequantizeLinear Div Dropout Einsum Equal Erf Exp Expand Flatten Floor Gather
  GatherElements GatherND Gelu Gemm Greater GroupNormalization Identity If InstanceNormalization
  IsNaN LayerNormalization LeakyRelu Less Log LogSoftmax Loop MatMul Max Min Mod Mul Neg NonZero
  Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceSum Relu Reshape
@@ -373,12 +379,19 @@ def random_array(element: str, shape: list[int], numbers: np.random.Generator) -
     return numbers.integers(-40, 200, shape).astype(names[element[0]] + element[1:])
 
 
-def check_seed(seed: int, fixture: pathlib.Path, args: argparse.Namespace) -> str:
-    """"compiled", "refused", or "FAIL" and why."""
+def load(name: str) -> ModelProto:
+    """A fixture; with `quantized-BITS:` before its name, its weights are quantized."""
+    kind, _, fixture = name.rpartition(":")
     model = onnx.load(fixture)
+    return quantize(model, int(kind.removeprefix("quantized-"))) if kind else model
+
+
+def check_seed(seed: int, name: str, args: argparse.Namespace) -> str:
+    """"compiled", "refused", or "FAIL" and why."""
+    fixture, model = pathlib.Path(name), load(name)
     change = Mutator(model, seed).mutate()
-    with tempfile.TemporaryDirectory(prefix="nju-mutant-") as name:
-        folder = pathlib.Path(name)
+    with tempfile.TemporaryDirectory(prefix="nju-mutant-") as temporary:
+        folder = pathlib.Path(temporary)
         path = folder / "mutant.onnx"
         path.write_bytes(model.SerializeToString())
         try:
@@ -387,7 +400,7 @@ def check_seed(seed: int, fixture: pathlib.Path, args: argparse.Namespace) -> st
             if args.keep:
                 args.keep.mkdir(parents=True, exist_ok=True)
                 path.rename(args.keep / f"{fixture.stem}-{seed}.onnx")
-            return f"FAIL {fixture.stem}, seed {seed} ({change}): {failure}"
+            return f"FAIL {name}, seed {seed} ({change}): {failure}"
 
 
 def main() -> int:
@@ -412,7 +425,9 @@ def main() -> int:
     parser.add_argument("--compile-option", metavar="OPTION", action="append", default=[],
                         help="an option for nju-compile; may be repeated")
     args = parser.parse_args()
-    models = args.models or [REPOSITORY / f"test/fixtures/{name}.onnx" for name in FIXTURES]
+    models = [str(model) for model in args.models] or [
+        f"{kind}{REPOSITORY}/test/fixtures/{name}.onnx"
+        for kind, name in [*(("", name) for name in FIXTURES), *QUANTIZED]]
 
     seeds = range(args.seed, args.seed + args.count)
     counts = collections.Counter()

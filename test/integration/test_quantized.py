@@ -46,6 +46,8 @@ class WeightFile:
         basis, factors = (self.tensor(d[part]).astype(np.float32) for part in ("basis", "factors"))
         step = {4: 8, 3: 32, 2: 16}[d["bits"]]
         planes, width = d["rank"] + d["offset"], d["scale_bits"] // 8
+        kinds = {1: np.int8, 2: np.float16, 4: np.float32}
+        zero_width = d.get("zero_bits", 0) // 8
         tiles = []
         for number, tile in enumerate(self.tensor(name)):
             parts, at = [], 0
@@ -53,17 +55,21 @@ class WeightFile:
                 size = min(d["group"], columns - begin)
                 scales = tile[at:at + planes * 16 * width]
                 at += scales.size
-                scales = scales.view(np.int8 if width == 1 else np.float16).astype(np.float32).reshape(planes, 16)
+                scales = scales.view(kinds[width]).astype(np.float32).reshape(planes, 16)
                 for plane in range(planes):
                     if width == 1:
                         scales[plane] *= factors[plane, number * 16:number * 16 + 16]
                     else:
                         scales[plane] *= factors[int(plane >= d["rank"]), 0]
+                zeros = np.zeros((16, 1), np.float32)
+                if zero_width:
+                    zeros = tile[at:at + 16 * zero_width].view(kinds[zero_width]).astype(np.float32)[:, None]
+                    at += 16 * zero_width
                 filled = -(-size // step) * step
                 lines = tile[at:at + filled * 16 * d["bits"] // 8]
                 at += lines.size
                 codes = unpack(lines.reshape(-1, 64), d["bits"])[:, :size]
-                value = sum(scales[k][:, None] * basis[k][codes] for k in range(d["rank"]))
+                value = sum(scales[k][:, None] * (basis[k][codes] - zeros) for k in range(d["rank"]))
                 parts.append(value - scales[-1][:, None] if d["offset"] else value)
             assert at == tile.size
             tiles.append(np.concatenate(parts, axis=1))

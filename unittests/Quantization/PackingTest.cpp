@@ -9,6 +9,7 @@
 #include "nju/Quantization/Packing.h"
 #include "RandomWeights.h"
 #include "nju/Quantization/Baselines.h"
+#include "nju/Support/HalfFloat.h"
 
 using namespace nju::lcq;
 
@@ -127,23 +128,49 @@ TEST(Packing, CountsPaddingInItsBytes) {
   EXPECT_EQ(packed.getBytes(), 32 * 40 / 2 + 32 * 2 + 32 * 4 + 16);
 }
 
-TEST(Packing, KeepsZeroPoints) {
-  std::vector<float> weights = makeNormal(7 * 64, 5);
-  QuantizedMatrix matrix =
-      expectValue(quantizeRoundToNearest(makeRows(weights, 7, 64), 3, 32));
-  EXPECT_EQ(expectError(pack(matrix)), "scales in f32 cannot be packed for the "
-                                       "kernels, expected int8 or f16");
-  std::vector<float> scales;
-  std::vector<int8_t> zeros;
-  for (int64_t n = 0; n < 7; ++n)
-    for (int64_t g = 0; g < 2; ++g) {
-      scales.push_back(matrix.scales.get(0, n, g));
-      zeros.push_back(matrix.offsets.get(0, n, g));
-    }
-  matrix = expectValue(
-      importUniform(7, 64, 3, 32, matrix.codes, scales, zeros, GroupForm::F16));
-  EXPECT_EQ(unpack(expectValue(pack(matrix))).dequantize(),
-            matrix.dequantize());
+TEST(Packing, KeepsWeightsOfOtherQuantizers) {
+  UniformWeights weights;
+  weights.rows = 19;
+  weights.columns = 70;
+  weights.group = 32;
+  for (unsigned bits : {2, 3, 4})
+    for (bool isSigned : {false, true})
+      for (GroupForm scales : {GroupForm::F16, GroupForm::F32})
+        for (int zeros : {0, 1, 2}) {
+          weights.bits = bits;
+          weights.isSigned = isSigned;
+          weights.codes.resize(19 * 70);
+          for (size_t i = 0; i < weights.codes.size(); ++i)
+            weights.codes[i] = i * 7 % (1 << bits);
+          weights.scales = makeNormal(19 * 3, 3);
+          for (float &scale : weights.scales)
+            if (scales == GroupForm::F16)
+              scale = nju::halfToFloat(nju::floatToHalf(scale));
+          // One for all, integers, and others.
+          weights.zeroPoints.assign(1, 2);
+          if (zeros > 0)
+            weights.zeroPoints = makeNormal(19 * 3, 4);
+          if (zeros == 1)
+            for (float &zero : weights.zeroPoints)
+              zero = std::round(zero);
+          UniformForm form = chooseForm(weights.scales, weights.zeroPoints);
+          EXPECT_EQ(form.scales, scales);
+          EXPECT_EQ(form.isCentered, zeros == 0);
+          EXPECT_EQ(form.zeroPoints == GroupForm::Integer, zeros < 2);
+          QuantizedMatrix matrix = expectValue(importUniform(weights, form));
+          std::vector<float> values = matrix.dequantize();
+          for (int64_t i = 0; i < 19 * 70; ++i) {
+            int integer = weights.codes[i];
+            if (isSigned && integer >= 1 << (bits - 1))
+              integer -= 1 << bits;
+            int64_t group = i / 70 * 3 + i % 70 / 32;
+            float zero = weights.zeroPoints[zeros ? group : 0];
+            ASSERT_EQ(values[i], weights.scales[group] * (integer - zero));
+          }
+          QuantizedMatrix again = unpack(expectValue(pack(matrix)));
+          EXPECT_EQ(again.codes, weights.codes);
+          EXPECT_EQ(again.dequantize(), values);
+        }
 }
 
 TEST(Packing, RefusesWhatNoKernelReads) {

@@ -250,12 +250,12 @@ TEST(Baselines, ImportsCodesScalesAndZeroPoints) {
   std::vector<uint8_t> codes(kRows * kColumns);
   for (size_t i = 0; i < codes.size(); ++i)
     codes[i] = i * 7 % 16;
-  Floats scales = makeNormal(kRows * 3, 4);
-  std::vector<int8_t> zeros(kRows * 3);
+  Floats scales = makeNormal(kRows * 3, 4), zeros(kRows * 3);
   for (size_t i = 0; i < zeros.size(); ++i)
     zeros[i] = i % 16;
-  Floats result = expectValue(importUniform(kRows, kColumns, 4, kGroup, codes,
-                                            scales, zeros))
+  UniformWeights weights{kRows, kColumns, 4,      kGroup,
+                         false, codes,    scales, zeros};
+  Floats result = expectValue(importUniform(weights, chooseForm(scales, zeros)))
                       .dequantize();
   for (int64_t n = 0; n < kRows; ++n)
     for (int64_t j = 0; j < kColumns; ++j) {
@@ -266,10 +266,11 @@ TEST(Baselines, ImportsCodesScalesAndZeroPoints) {
 }
 
 TEST(Baselines, RefusesWhatIsNoMatrix) {
-  EXPECT_EQ(
-      expectError(importUniform(2, 2, 4, 2, {0, 1, 16, 2}, {1, 1}, {0, 0})),
-      "code 16 in row 1, column 0 is not one of 4 bits");
-  EXPECT_EQ(expectError(importUniform(2, 2, 4, 2, {0, 1, 2}, {1, 1}, {0, 0})),
+  UniformWeights uniform{2, 2, 4, 2, false, {0, 1, 16, 2}, {1, 1}, {0, 0}};
+  EXPECT_EQ(expectError(importUniform(uniform, {})),
+            "code 16 in row 1, column 0 is not one of 4 bits");
+  uniform.codes = {0, 1, 2};
+  EXPECT_EQ(expectError(importUniform(uniform, {})),
             "3 codes, 2 scales and 2 zero points do not fit a matrix of 2 rows "
             "of 2 columns in groups of 2");
   Floats weights = {1, 2, 3, INFINITY};

@@ -11,19 +11,41 @@
 
 #include "nju/Quantization/QuantizedMatrix.h"
 #include "nju/Quantization/WeightRows.h"
+#include <vector>
 
 namespace nju::lcq {
 
-/// Weights that another quantizer made: weight (n, j) is
-///   scales[n, j / group] * (codes[n, j] - zeroPoints[n, j / group])
-/// in f32, as in ONNX's MatMulNBits, GPTQ and AWQ. `codes` [rows, columns] are
-/// below 2^bits, `scales` and `zeroPoints` [rows, groups]. Dequantizing gives
-/// these weights bit for bit; with `GroupForm::F16` if the scales are f16.
-llvm::Expected<QuantizedMatrix>
-importUniform(int64_t rows, int64_t columns, unsigned bits, int64_t group,
-              llvm::ArrayRef<uint8_t> codes, llvm::ArrayRef<float> scales,
-              llvm::ArrayRef<int8_t> zeroPoints,
-              GroupForm scaleForm = GroupForm::F32);
+/// Weights that another quantizer made, as ONNX's MatMulNBits, GPTQ and AWQ
+/// store them: weight (n, j) is
+///   scales[n, j / group] * (integer of codes[n, j] - zeroPoints[n, j / group])
+/// in f32, both steps rounded.
+struct UniformWeights {
+  int64_t rows = 0, columns = 0;
+  unsigned bits = 0; ///< Of a code, 2 to 4.
+  int64_t group = 0;
+  bool isSigned = false;         ///< Codes are in two's complement.
+  std::vector<uint8_t> codes;    ///< [rows, columns], below 2^bits.
+  std::vector<float> scales;     ///< [rows, groups]
+  std::vector<float> zeroPoints; ///< [rows, groups], or one for all.
+};
+
+/// How scales and zero points are stored without loss.
+struct UniformForm {
+  GroupForm scales = GroupForm::F32;     ///< F16 or F32
+  GroupForm zeroPoints = GroupForm::F32; ///< Integer or F32
+  /// Whether all weights have one zero point, which the basis takes up.
+  bool isCentered = false;
+};
+
+/// The smallest form that holds all of these to the bit.
+UniformForm chooseForm(llvm::ArrayRef<float> scales,
+                       llvm::ArrayRef<float> zeroPoints);
+
+/// The matrix of these weights in the form that `chooseForm` gives, or one that
+/// holds more: codes, scales and zero points are taken over, and dequantizing
+/// gives the weights bit for bit.
+llvm::Expected<QuantizedMatrix> importUniform(UniformWeights weights,
+                                              const UniformForm &form);
 
 /// Asymmetric round-to-nearest: the scale of a group is (max - min) / (2^bits -
 /// 1) over its weights and 0, the zero point -round(min / scale).

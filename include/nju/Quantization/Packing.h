@@ -19,8 +19,9 @@ namespace nju::lcq {
 ///
 /// The stream is a sequence of tiles of 16 rows; a tile is a sequence of groups
 /// in the order of the columns; a group is, without any padding between,
-///   * for each rank 16 scales (int8 or f16), row by row,
-///   * 16 offsets (int8 or f16), if there are offsets,
+///   * for each rank 16 scales (int8, f16 or f32), row by row,
+///   * 16 offsets (as the scales) or zero points (int8 or f32), if there are
+///   any,
 ///   * lines of 64 bytes with the codes.
 /// A unit is the 64 codes of 16 rows and 4 columns: byte 4 r + j is row r,
 /// column j. Lines hold the codes c0, c1, ... of consecutive units:
@@ -39,7 +40,7 @@ struct PackedLayout : LCQLayout {
   OffsetKind offsetKind = OffsetKind::None;
 
   /// The layout of a matrix. An error if its forms are not those of a kernel
-  /// (basis in int8, scales in int8 or f16) or its group is not whole lines.
+  /// (basis in int8) or its group is not whole lines.
   static llvm::Expected<PackedLayout> get(const QuantizedMatrix &matrix);
 
   /// Where group `g` of tile `t` begins.
@@ -60,9 +61,8 @@ struct PackedMatrix {
   std::vector<int8_t> basis; ///< [rank, 2^bits]
   /// What scales, then offsets, are multiplied with. With int8 [rank, or rank +
   /// 1 with offsets, tiles * 16]. With f16 powers of two, one for all scales
-  /// and one for the offsets: [1 or 2, 1]. (Where the forms of scales and
-  /// offsets differ, which no kernel reads, one part after the other; zero
-  /// points that are integers have none.)
+  /// and one for the offsets: [1 or 2, 1]. With scales in f32 a 1, [1, 1]. Zero
+  /// points have none.
   std::vector<float> factors;
   std::vector<uint8_t> stream;
 

@@ -47,15 +47,20 @@ public:
   /// A value, multiplied out.
   float get(unsigned plane, int64_t row, int64_t group) const;
 
-  /// What is stored, for packing: int8 (`Int8`, `Integer`) or f16 [planes,
+  /// Whether the form `F16` holds these values to the bit.
+  static bool holdsF16(llvm::ArrayRef<float> values);
+
+  /// What is stored, for packing: int8 (`Int8`, `Integer`), f16 or f32 [planes,
   /// rows, groups]; of `Int8` the factors [planes, rows]; of `F16` the power of
   /// two.
   llvm::ArrayRef<int8_t> getInt8() const { return int8; }
   llvm::ArrayRef<uint16_t> getF16() const { return f16; }
+  llvm::ArrayRef<float> getF32() const { return f32; }
   llvm::ArrayRef<float> getFactors() const { return factors; }
   float getUnit() const { return unit; }
   llvm::MutableArrayRef<int8_t> getInt8() { return int8; }
   llvm::MutableArrayRef<uint16_t> getF16() { return f16; }
+  llvm::MutableArrayRef<float> getF32() { return f32; }
   llvm::MutableArrayRef<float> getFactors() { return factors; }
   void setUnit(float value) { unit = value; }
 

@@ -17,6 +17,9 @@ namespace nju {
 
 /// The attribute of a param that `nju-quantize-weights` asks: an #nju.lcq.
 constexpr llvm::StringLiteral kQuantizeAttr = "nju.quantize";
+/// A unit attribute beside it: the format is that of the param's data, an
+/// #nju.uniform, and takes over its codes, scales and zero points.
+constexpr llvm::StringLiteral kExactAttr = "nju.exact";
 
 /// A weight matrix whose uses all exist for quantized matrices.
 struct QuantizableWeight {

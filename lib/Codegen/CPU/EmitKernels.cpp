@@ -77,8 +77,8 @@ static func::FuncOp emitCacheWrite(KernelLibrary &library, StringRef sizes,
   return library.cacheWrite(parsed[0], parsed[1], *type);
 }
 
-/// BITSxGROUPxRANKxSCALEBITS, and after it in any order `offset`, `pair`, and
-/// `int16` or `f32`.
+/// BITSxGROUPxRANKxSCALEBITS, and after it in any order `offset`, `zero8` or
+/// `zero32`, `pair`, and `int16` or `f32`.
 static std::optional<LCQLinearOptions>
 parseLCQOptions(StringRef sizes, ArrayRef<StringRef> rest) {
   llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 4);
@@ -92,6 +92,8 @@ parseLCQOptions(StringRef sizes, ArrayRef<StringRef> rest) {
   for (StringRef option : rest) {
     if (option == "offset")
       options.offset = true;
+    else if (option == "zero8" || option == "zero32")
+      options.zeroBits = option == "zero8" ? 8 : 32;
     else if (option == "pair")
       options.weights = 2;
     else if (option == "int16")
@@ -211,9 +213,10 @@ void EmitKernels::runOnOperation() {
           << "', expected pack_rows, pack_pairs, pack_tiles, linear_f32, "
              "linear_f16, linear_bf16, linear_*_bias, "
              "pack_lcq_rows:GROUP[:int16], "
-             "lcq_linear:BITSxGROUPxRANKxSCALEBITS[:offset][:pair][:int16|:f32]"
+             "lcq_linear:BITSxGROUPxRANKxSCALEBITS[:offset|:zero8|:zero32]"
+             "[:pair][:int16|:f32]"
              ", "
-             "lcq_rows:BITSxGROUPxRANKxSCALEBITS[:offset], "
+             "lcq_rows:BITSxGROUPxRANKxSCALEBITS[:offset|:zero8|:zero32], "
              "cache_write:GxD[:f16|:q8|:q4] or "
              "cached_attention:HxGxD[:f16|:q8|:q4][:WINDOW]";
       return signalPassFailure();

@@ -97,14 +97,16 @@ DenseEmitter::DenseEmitter(KernelBuilder &k, const CPUTarget &target,
   sums = k.scratch({options.weights, kStagedBlocks * kBlockRows, k.lanes}, f32);
 }
 
-/// Scales and offsets of a part's group.
+/// Scales, and offsets or zero points, of a part's group.
 Values DenseEmitter::loadScales(LCQWeights &w, const Part &part, Value group) {
   Value begin = w.getGroup(part.tile, group);
   Values scales;
-  for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
+  for (int64_t plane = 0; plane < options.rank + options.offset; ++plane)
     scales.push_back(w.loadScales(part, begin, plane));
   if (options.offset)
     scales.back() = k.mulf(scales.back(), k.splat(128.0f));
+  if (options.zeroBits)
+    scales.push_back(w.loadZeroPoints(part, begin));
   return scales;
 }
 
@@ -131,8 +133,10 @@ Values DenseEmitter::dequantize(LCQWeights &w, const Part &part, Value group,
         if (j < 3)
           entry = arith::ShLIOp::create(k.b, k.loc, entry, shifts(24 - 8 * j));
         entry = arith::ShRSIOp::create(k.b, k.loc, entry, shifts(24));
-        Value term =
-            k.mulf(scales[r], arith::SIToFPOp::create(k.b, k.loc, f32, entry));
+        Value integer = arith::SIToFPOp::create(k.b, k.loc, f32, entry);
+        if (options.zeroBits)
+          integer = k.subf(integer, scales.back());
+        Value term = k.mulf(scales[r], integer);
         sum = r ? k.addf(sum, term) : term;
       }
       columns.push_back(options.offset ? k.subf(sum, scales.back()) : sum);

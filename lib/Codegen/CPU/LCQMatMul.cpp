@@ -175,7 +175,7 @@ Value LCQEmitter::addGroup(RowBlock block, Value group, int64_t row,
     Value total = k.mulf(toFloat(dot(0, line)), scales[0]);
     for (int64_t r = 1; r < options.rank; ++r)
       total = k.fma(toFloat(dot(r, line)), scales[r], total);
-    if (options.offset)
+    if (options.hasOffset())
       total = k.fma(toFloat(k.broadcast(k.load(xSums, {at}))), scales.back(),
                     total);
     sum = k.fma(total, k.broadcast(k.load(xScales, {at})), sum);
@@ -505,6 +505,8 @@ static std::string linearName(const LCQLinearOptions &options) {
                     options.group, options.rank, options.scaleBits);
   if (options.offset)
     name += "_offset";
+  if (options.zeroBits)
+    name += llvm::formatv("_zero{0}", options.zeroBits);
   if (options.activations == ActivationType::Int16)
     name += "_i16";
   if (options.activations == ActivationType::F32)

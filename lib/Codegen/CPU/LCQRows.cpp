@@ -225,6 +225,7 @@ public:
 private:
   int64_t getLevels() const { return int64_t(1) << options.bits; }
   Value findRow(Value index);
+  Value loadPlane(Value row, Value group, int64_t plane, int64_t bits);
   Value loadScale(Value row, Value group, int64_t plane);
   void makeCodewords(Value row, Value group);
   Value getCode(Value line, Value byte, Value unit);
@@ -248,24 +249,35 @@ Value LCQRowsEmitter::findRow(Value index) {
   return arith::MaxSIOp::create(k.b, k.loc, upper, zero);
 }
 
+/// A value of a plane of the group at `group`, as it is stored, in f32.
+Value LCQRowsEmitter::loadPlane(Value row, Value group, int64_t plane,
+                                int64_t bits) {
+  int64_t width = bits / 8;
+  Value lane = k.rem(row, kTileRows);
+  int64_t begin = plane * kTileRows * options.scaleBits / 8;
+  Value at = k.add(k.add(group, begin), k.mul(lane, width));
+  Type f32 = k.b.getF32Type();
+  if (bits == 8)
+    return arith::SIToFPOp::create(k.b, k.loc, f32, k.load(codes, {at}));
+  Value raw = vector::LoadOp::create(
+      k.b, k.loc, VectorType::get({width}, k.b.getI8Type()), codes, at);
+  Type element = bits == 16 ? Type(k.b.getF16Type()) : f32;
+  raw =
+      vector::BitCastOp::create(k.b, k.loc, VectorType::get({1}, element), raw);
+  raw = vector::ExtractOp::create(k.b, k.loc, raw, int64_t(0));
+  return bits == 16 ? Value(arith::ExtFOp::create(k.b, k.loc, f32, raw)) : raw;
+}
+
 /// A scale, or as plane `rank` an offset, of the group at `group`.
 Value LCQRowsEmitter::loadScale(Value row, Value group, int64_t plane) {
-  int64_t width = options.scaleBits / 8;
-  Value lane = k.rem(row, kTileRows), factors = arguments[6];
-  Value at = k.add(k.add(group, plane * kTileRows * width), k.mul(lane, width));
-  Type f32 = k.b.getF32Type();
-  if (options.scaleBits == 8) {
-    Value raw = arith::SIToFPOp::create(k.b, k.loc, f32, k.load(codes, {at}));
-    return k.mulf(raw, k.load(factors, {k.index(plane), row}));
-  }
-  Value raw = vector::LoadOp::create(
-      k.b, k.loc, VectorType::get({2}, k.b.getI8Type()), codes, at);
-  raw = vector::BitCastOp::create(k.b, k.loc,
-                                  VectorType::get({1}, k.b.getF16Type()), raw);
-  raw = vector::ExtractOp::create(k.b, k.loc, raw, int64_t(0));
+  Value value = loadPlane(row, group, plane, options.scaleBits);
+  Value factors = arguments[6];
+  if (options.scaleBits == 32)
+    return value;
+  if (options.scaleBits == 8)
+    return k.mulf(value, k.load(factors, {k.index(plane), row}));
   Value unit = k.index(plane == options.rank ? 1 : 0);
-  return k.mulf(arith::ExtFOp::create(k.b, k.loc, f32, raw),
-                k.load(factors, {unit, k.index(0)}));
+  return k.mulf(value, k.load(factors, {unit, k.index(0)}));
 }
 
 void LCQRowsEmitter::makeCodewords(Value row, Value group) {
@@ -275,9 +287,14 @@ void LCQRowsEmitter::makeCodewords(Value row, Value group) {
   for (int64_t r = 0; r < options.rank; ++r) {
     Value entries = vector::LoadOp::create(k.b, k.loc, i8, arguments[5],
                                            ValueRange{k.index(r), k.index(0)});
-    Value term = k.mulf(
-        k.broadcast(loadScale(row, group, r), levels),
-        arith::SIToFPOp::create(k.b, k.loc, k.vectorType(levels), entries));
+    Value integers =
+        arith::SIToFPOp::create(k.b, k.loc, k.vectorType(levels), entries);
+    if (options.zeroBits)
+      integers = k.subf(
+          integers,
+          k.broadcast(loadPlane(row, group, 1, options.zeroBits), levels));
+    Value term =
+        k.mulf(k.broadcast(loadScale(row, group, r), levels), integers);
     sum = r ? k.addf(sum, term) : term;
   }
   if (options.offset)
@@ -349,6 +366,8 @@ func::FuncOp KernelLibrary::lcqRows(const LCQLinearOptions &options) {
   std::string name = llvm::formatv(
       "nju_lcq_rows_{0}x{1}x{2}x{3}{4}", options.bits, options.group,
       options.rank, options.scaleBits, options.offset ? "_offset" : "");
+  if (options.zeroBits)
+    name += llvm::formatv("_zero{0}", options.zeroBits);
   if (func::FuncOp known = lookup(name))
     return known;
   Builder types(module.getContext());

@@ -22,7 +22,10 @@ static constexpr int64_t kMostColumns = 8192;
 bool LCQLinearOptions::isValid() const {
   return bits >= 2 && bits <= 4 && rank >= 1 && rank <= 3 && group > 0 &&
          group % getLineColumns() == 0 && group <= kMostColumns &&
-         (scaleBits == 8 || scaleBits == 16) && (weights == 1 || weights == 2);
+         (scaleBits == 8 || scaleBits == 16 || scaleBits == 32) &&
+         (zeroBits == 0 ||
+          ((zeroBits == 8 || zeroBits == 32) && rank == 1 && !offset)) &&
+         (weights == 1 || weights == 2);
 }
 
 int64_t LCQRowsLayout::getBlockRows(const CPUTarget &target,
@@ -122,13 +125,17 @@ llvm::SmallVector<LCQWeights::Unit> LCQWeights::loadSet(const Part &part,
   return decode(lines);
 }
 
-Value LCQWeights::loadGroupScales(const Part &part, Value group,
-                                  int64_t plane) {
-  int64_t width = options.scaleBits / 8;
-  Value at = k.add(group, (plane * kTileRows + part.lane) * width);
+/// Values of a plane of a part's group, as they are stored, in f32.
+Value LCQWeights::loadPlane(const Part &part, Value group, int64_t plane,
+                            int64_t bits) {
+  int64_t width = bits / 8;
+  int64_t begin = plane * kTileRows * options.scaleBits / 8;
+  Value at = k.add(group, begin + part.lane * width);
   Value raw = bytes.load(codes, at, k.lanes * width);
   Type f32 = k.vectorType(k.lanes);
-  if (options.scaleBits == 16)
+  if (bits == 32)
+    return bytes.cast(raw, k.b.getF32Type());
+  if (bits == 16)
     return arith::ExtFOp::create(k.b, k.loc, f32,
                                  bytes.cast(raw, k.b.getF16Type()));
   auto i32 = VectorType::get({k.lanes}, k.b.getI32Type());
@@ -136,14 +143,30 @@ Value LCQWeights::loadGroupScales(const Part &part, Value group,
   return arith::SIToFPOp::create(k.b, k.loc, f32, raw);
 }
 
+Value LCQWeights::loadZeroPoints(const Part &part, Value group) {
+  return loadPlane(part, group, options.rank, options.zeroBits);
+}
+
+Value LCQWeights::loadGroupScales(const Part &part, Value group,
+                                  int64_t plane) {
+  if (plane == options.rank && options.zeroBits)
+    return k.mulf(loadZeroPoints(part, group), loadGroupScales(part, group, 0));
+  return loadPlane(part, group, plane, options.scaleBits);
+}
+
 Value LCQWeights::loadFactors(const Part &part, int64_t plane) {
   bool isOffset = plane == options.rank;
+  // A zero point is counted in scales.
+  int64_t stored = isOffset && options.zeroBits ? 0 : plane;
   Value own;
-  if (options.scaleBits == 16) {
-    own = k.broadcast(k.load(factors, {k.index(isOffset ? 1 : 0), k.index(0)}));
+  if (options.scaleBits == 32) {
+    own = k.splat(1.0f);
+  } else if (options.scaleBits == 16) {
+    int64_t row = stored == options.rank ? 1 : 0;
+    own = k.broadcast(k.load(factors, {k.index(row), k.index(0)}));
   } else {
     Value row = k.add(k.mul(part.tile, kTileRows), part.lane);
-    own = k.loadVector(factors, {k.index(plane), row});
+    own = k.loadVector(factors, {k.index(stored), row});
   }
   return isOffset ? k.mulf(own, k.splat(1.0f / 128)) : own;
 }

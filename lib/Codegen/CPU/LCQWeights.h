@@ -69,9 +69,10 @@ public:
   /// Of a matrix with `columns` columns.
   LCQStream(KernelBuilder &k, const LCQLinearOptions &options, Value columns);
 
-  int64_t getPlanes() const { return options.rank + options.offset; }
+  int64_t getPlanes() const { return options.rank + options.hasOffset(); }
   int64_t getScaleBytes() const {
-    return getPlanes() * kTileRows * options.scaleBits / 8;
+    int64_t bits = (options.rank + options.offset) * options.scaleBits;
+    return (bits + options.zeroBits) * kTileRows / 8;
   }
   int64_t getSetLines() const { return options.bits == 3 ? 3 : 1; }
   int64_t getSetBytes() const { return getSetLines() * kLine; }
@@ -127,19 +128,23 @@ public:
   Value lookUp(const Unit &unit, int64_t rank) {
     return bytes.lookUp(tables[rank][unit.table], unit.codes);
   }
-  /// The scales, or as plane `rank` the offsets, of a part's group. What they
-  /// stand for is `loadFactors` times as much: 128 times an offset.
+  /// The scales, or as plane `rank` the offsets (zero points times scales), of
+  /// a part's group. What they stand for is `loadFactors` times as much: 128
+  /// times an offset.
   Value loadGroupScales(const Part &part, Value group, int64_t plane);
   Value loadFactors(const Part &part, int64_t plane);
   Value loadScales(const Part &part, Value group, int64_t plane) {
     return k.mulf(loadGroupScales(part, group, plane),
                   loadFactors(part, plane));
   }
+  /// The zero points of a part's group.
+  Value loadZeroPoints(const Part &part, Value group);
 
   ByteVectors bytes;
 
 private:
   void loadTables();
+  Value loadPlane(const Part &part, Value group, int64_t plane, int64_t bits);
   llvm::SmallVector<Unit> decode(llvm::ArrayRef<Value> lines);
 
   Value codes, basis, factors;

@@ -170,6 +170,7 @@ static nju::LCQLinearOptions getOptions(nju::LCQAttr format) {
   options.rank = format.getRank();
   options.scaleBits = format.getScaleBits();
   options.offset = format.getOffset();
+  options.zeroBits = format.getZeroBits();
   return options;
 }
 

@@ -19,6 +19,12 @@ static void importConstant(NodeImporter &node) {
   std::optional<double> number = node.floatAttr("value_float");
   auto numbers = node.floatsAttr("value_floats");
   Type f32 = node.attrs().getF32Type();
+  if (tensor && packedType(tensor->data_type())) {
+    ImportedValue value;
+    value.kind = ImportedValue::Packed;
+    value.packed = tensor;
+    return node.setOutput(0, value);
+  }
   if (tensor)
     return node.setOutput(node.importTensor(*tensor, node.outputName(0)));
   if (integer)

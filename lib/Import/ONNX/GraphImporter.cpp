@@ -80,6 +80,12 @@ FailureOr<const ImportedValue *> GraphImporter::lookup(Scope &innermost,
     auto initializer = scope->initializers.find(name);
     if (initializer == scope->initializers.end())
       continue;
+    if (packedType(initializer->second->data_type())) {
+      ImportedValue &value = scope->values[name];
+      value.kind = ImportedValue::Packed;
+      value.packed = initializer->second;
+      return &value;
+    }
     FailureOr<Value> tensor = importTensor(
         *initializer->second, name,
         NameLoc::get(builder.getStringAttr(scope->prefix + name)),
@@ -92,6 +98,34 @@ FailureOr<const ImportedValue *> GraphImporter::lookup(Scope &innermost,
     return &value;
   }
   return nullptr;
+}
+
+const onnx::TensorProto *GraphImporter::findInitializer(const Scope &innermost,
+                                                        llvm::StringRef name) {
+  for (const Scope *scope = &innermost; scope; scope = scope->parent) {
+    if (scope->values.contains(name))
+      return nullptr;
+    if (const onnx::TensorProto *tensor = scope->initializers.lookup(name))
+      return tensor;
+  }
+  return nullptr;
+}
+
+Value GraphImporter::importUniform(UniformDataAttr data, llvm::StringRef name,
+                                   Location loc) {
+  ParamOp &param = uniformParams[data];
+  if (!param) {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(main);
+    param =
+        ParamOp::create(builder, loc, uniqueSymbol(name), data.getType(), data,
+                        DenseI64ArrayAttr(), IntegerAttr(), StringAttr());
+  }
+  Value ref =
+      ParamRefOp::create(builder, loc, param.getType(),
+                         FlatSymbolRefAttr::get(param.getSymNameAttr()));
+  (void)shapes.infer(ref.getDefiningOp());
+  return ref;
 }
 
 FailureOr<Value> GraphImporter::importTensor(const onnx::TensorProto &tensor,
@@ -341,6 +375,11 @@ LogicalResult GraphImporter::checkIsTensor(llvm::StringRef output,
   if (value->kind == ImportedValue::Sequence)
     return emitError() << "output '" << output
                        << "' is a sequence, expected a tensor";
+  if (value->kind == ImportedValue::Packed)
+    return emitError() << "output '" << output << "' has element type "
+                       << dataTypeName(value->packed->data_type())
+                       << ", expected a float, integer or BOOL type of 8 to "
+                       << "64 bits";
   if (value->kind == ImportedValue::Unsupported)
     return emitError() << "output '" << output << "' is " << value->what
                        << ", which is not supported";

@@ -25,6 +25,8 @@ struct ImportedValue {
   enum Kind {
     Tensor,
     Sequence,
+    /// A constant tensor of integers of less than a byte.
+    Packed,
     /// An optional input that a function call leaves out.
     Absent,
     /// An output that the importer does not compute.
@@ -33,6 +35,7 @@ struct ImportedValue {
   Kind kind = Absent;
   mlir::Value tensor;
   llvm::SmallVector<mlir::Value, 0> sequence;
+  const onnx::TensorProto *packed = nullptr;
   /// Of an unsupported output: what it is, for the diagnostic of its use.
   std::string what;
 };
@@ -91,6 +94,15 @@ public:
                                             mlir::Location loc,
                                             EmitError emitError);
 
+  /// The initializer of a name of which no op has been made; null if there is
+  /// none, or if the name is that of another value.
+  static const onnx::TensorProto *findInitializer(const Scope &scope,
+                                                  llvm::StringRef name);
+  /// A reference to the param with these data, which is made at its first use.
+  mlir::Value importUniform(UniformDataAttr data, llvm::StringRef name,
+                            mlir::Location loc);
+  const ModelSource &getSource() const { return source; }
+
   /// Imports the nodes of a subgraph without inputs in place; returns the
   /// values of its outputs.
   mlir::FailureOr<llvm::SmallVector<ImportedValue>>
@@ -140,6 +152,7 @@ private:
   llvm::StringMap<Function> functions;
   llvm::StringSet<> symbols;
   llvm::DenseMap<const onnx::TensorProto *, ParamOp> params;
+  llvm::DenseMap<mlir::Attribute, ParamOp> uniformParams;
   uint64_t numOps = 0;
 };
 

@@ -149,7 +149,10 @@ const ImportedValue *NodeImporter::lookupInput(int index) {
   return (*value)->kind == ImportedValue::Absent ? nullptr : *value;
 }
 
-bool NodeImporter::hasInput(int index) { return lookupInput(index) != nullptr; }
+bool NodeImporter::hasInput(int index) {
+  // No op is made of an initializer by asking for it.
+  return findInitializer(index) || lookupInput(index);
+}
 
 bool NodeImporter::wantsOutput(int index) const {
   return index < proto.output_size() && !proto.output(index).empty();
@@ -161,6 +164,12 @@ Value NodeImporter::input(int index) {
     return {};
   if (value->kind == ImportedValue::Tensor)
     return value->tensor;
+  if (value->kind == ImportedValue::Packed) {
+    emitError() << "input '" << proto.input(index) << "' has element type "
+                << dataTypeName(value->packed->data_type())
+                << ", expected a float, integer or BOOL type of 8 to 64 bits";
+    return {};
+  }
   emitError() << "input '" << proto.input(index)
               << "' is a sequence, expected a tensor";
   return {};
@@ -203,6 +212,60 @@ void NodeImporter::setOutputSequence(int index, ArrayRef<Value> values) {
 void NodeImporter::setOutput(int index, const ImportedValue &value) {
   if (index < static_cast<int>(outputs.size()))
     outputs[index] = value;
+}
+
+const onnx::TensorProto *NodeImporter::findInitializer(int index) const {
+  if (index >= proto.input_size() || proto.input(index).empty() ||
+      failedAlready)
+    return nullptr;
+  return GraphImporter::findInitializer(scope, proto.input(index));
+}
+
+/// The data of an op that is a constant or a weight as it is stored.
+static Attribute storedData(Value value) {
+  if (auto constant = value.getDefiningOp<nju::ConstantOp>())
+    return constant.getValue();
+  auto ref = value.getDefiningOp<nju::ParamRefOp>();
+  auto param = ref ? SymbolTable::lookupNearestSymbolFrom<nju::ParamOp>(
+                         ref, ref.getParamAttr())
+                   : nju::ParamOp();
+  return param ? param.getData() : Attribute();
+}
+
+std::optional<StoredTensor> NodeImporter::storedInput(int index) {
+  // The initializer itself where there is one: its name stays free.
+  const onnx::TensorProto *tensor = findInitializer(index);
+  const ImportedValue *value = tensor ? nullptr : lookupInput(index);
+  if (value && value->kind == ImportedValue::Packed)
+    tensor = value->packed;
+  StoredTensor stored;
+  stored.name = index < proto.input_size() ? proto.input(index) : "";
+  if (tensor) {
+    auto emit = [&]() {
+      return emitError() << "input '" << stored.name << "' ";
+    };
+    FailureOr<Attribute> data =
+        loadStored(*tensor, importer.getSource(), importer.getContext(), emit);
+    if (failed(data))
+      return std::nullopt;
+    stored.data = *data;
+    stored.shape.assign(tensor->dims().begin(), tensor->dims().end());
+    stored.packed = packedType(tensor->data_type());
+    if (!stored.packed)
+      stored.type =
+          onnx_import::elementType(tensor->data_type(), importer.getContext());
+  } else if (value && value->kind == ImportedValue::Tensor) {
+    stored.data = storedData(value->tensor);
+    auto type = llvm::cast<RankedTensorType>(value->tensor.getType());
+    stored.shape.assign(type.getShape().begin(), type.getShape().end());
+    stored.type = type.getElementType();
+  }
+  // What came quantized is a weight, but no tensor of the model.
+  if (!isa_and_present<FileDataAttr, ElementsAttr>(stored.data))
+    return std::nullopt;
+  if (stored.type && stored.type.isInteger(8))
+    stored.packed = PackedType{8, !stored.type.isUnsignedInteger()};
+  return stored;
 }
 
 llvm::StringRef NodeImporter::outputName(int index) const {

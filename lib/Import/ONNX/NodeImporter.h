@@ -14,6 +14,17 @@
 
 namespace nju::onnx_import {
 
+/// A tensor whose elements the model stores.
+struct StoredTensor {
+  std::string name;
+  /// A #nju.file or elements; of integers of less than a byte those of the
+  /// bytes that hold them.
+  mlir::Attribute data;
+  llvm::SmallVector<int64_t> shape;
+  mlir::Type type;                  ///< Null for less than a byte.
+  std::optional<PackedType> packed; ///< Of integers of at most a byte.
+};
+
 /// What the handler of an op works with: the node's inputs and attributes, and
 /// functions that make nju ops.
 ///
@@ -51,6 +62,9 @@ public:
   bool wantsOutput(int index) const;
   /// The tensor, or null if the input is left out.
   mlir::Value input(int index);
+  /// An input that is stored in the model; none if it is computed, or left out,
+  /// or after an error.
+  std::optional<StoredTensor> storedInput(int index);
   /// All inputs, none of which may be left out.
   llvm::SmallVector<mlir::Value> inputs();
   /// The tensors of a sequence.
@@ -185,6 +199,7 @@ private:
   const onnx::AttributeProto *
   findAttr(llvm::StringRef name, onnx::AttributeProto::AttributeType type);
   const ImportedValue *lookupInput(int index);
+  const onnx::TensorProto *findInitializer(int index) const;
   mlir::LogicalResult checkInputs(const OpEntry &entry);
   mlir::LogicalResult checkAttributes();
   mlir::LogicalResult defineOutputs();

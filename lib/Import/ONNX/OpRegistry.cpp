@@ -21,6 +21,7 @@ OpRegistry::OpRegistry() {
   registerIndexingOps(*this);
   registerMatMulOps(*this);
   registerNormalizationOps(*this);
+  registerQuantizationOps(*this);
   registerReductionOps(*this);
   registerSequenceOps(*this);
   registerShapeOps(*this);

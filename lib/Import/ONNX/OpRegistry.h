@@ -81,6 +81,7 @@ void registerElementwiseOps(OpRegistry &registry);
 void registerIndexingOps(OpRegistry &registry);
 void registerMatMulOps(OpRegistry &registry);
 void registerNormalizationOps(OpRegistry &registry);
+void registerQuantizationOps(OpRegistry &registry);
 void registerReductionOps(OpRegistry &registry);
 void registerSequenceOps(OpRegistry &registry);
 void registerShapeOps(OpRegistry &registry);

@@ -58,6 +58,23 @@ Type nju::onnx_import::elementType(int32_t dataType, MLIRContext *context) {
   }
 }
 
+std::optional<PackedType> nju::onnx_import::packedType(int32_t dataType) {
+  // Not all versions of onnx.proto that NJU is built with have these.
+  constexpr int32_t kUInt2 = 25, kInt2 = 26;
+  switch (dataType) {
+  case onnx::TensorProto::UINT4:
+    return PackedType{4, false};
+  case onnx::TensorProto::INT4:
+    return PackedType{4, true};
+  case kUInt2:
+    return PackedType{2, false};
+  case kInt2:
+    return PackedType{2, true};
+  default:
+    return std::nullopt;
+  }
+}
+
 std::string nju::onnx_import::dataTypeName(int32_t dataType) {
   if (onnx::TensorProto::DataType_IsValid(dataType))
     return onnx::TensorProto::DataType_Name(
@@ -265,16 +282,9 @@ static FailureOr<std::string> readBytes(const ExternalData &data,
 // loadTensor
 //===----------------------------------------------------------------------===//
 
-/// The type of a tensor, all of whose dimensions are static.
-static FailureOr<RankedTensorType> readType(const onnx::TensorProto &tensor,
-                                            MLIRContext *context,
-                                            EmitError emitError) {
-  Type element = elementType(tensor.data_type(), context);
-  if (!element) {
-    emitError() << "has element type " << dataTypeName(tensor.data_type())
-                << ", expected a float, integer or BOOL type of 8 to 64 bits";
-    return failure();
-  }
+/// The dimensions of a tensor.
+static FailureOr<SmallVector<int64_t>>
+readShape(const onnx::TensorProto &tensor, EmitError emitError) {
   if (tensor.dims_size() > kMaxRank) {
     emitError() << "has rank " << tensor.dims_size() << ", expected at most "
                 << kMaxRank;
@@ -291,7 +301,23 @@ static FailureOr<RankedTensorType> readType(const onnx::TensorProto &tensor,
                 << "], which are more elements than fit in any memory";
     return failure();
   }
-  return RankedTensorType::get(shape, element);
+  return shape;
+}
+
+/// The type of a tensor, all of whose dimensions are static.
+static FailureOr<RankedTensorType> readType(const onnx::TensorProto &tensor,
+                                            MLIRContext *context,
+                                            EmitError emitError) {
+  Type element = elementType(tensor.data_type(), context);
+  if (!element) {
+    emitError() << "has element type " << dataTypeName(tensor.data_type())
+                << ", expected a float, integer or BOOL type of 8 to 64 bits";
+    return failure();
+  }
+  FailureOr<SmallVector<int64_t>> shape = readShape(tensor, emitError);
+  if (failed(shape))
+    return failure();
+  return RankedTensorType::get(*shape, element);
 }
 
 /// A tensor whose bytes lie in the model file or another one.
@@ -335,13 +361,11 @@ static FailureOr<Attribute> loadExternal(const onnx::TensorProto &tensor,
   return Attribute(makeElements(type, *bytes));
 }
 
-FailureOr<Attribute>
-nju::onnx_import::loadTensor(const onnx::TensorProto &tensor,
-                             const ModelSource &source, MLIRContext *context,
-                             EmitError emitError) {
-  FailureOr<RankedTensorType> type = readType(tensor, context, emitError);
-  if (failed(type))
-    return failure();
+/// The value of a tensor, its bytes being those of `type`.
+static FailureOr<Attribute> loadAs(const onnx::TensorProto &tensor,
+                                   RankedTensorType type,
+                                   const ModelSource &source,
+                                   EmitError emitError) {
   if (tensor.has_segment()) {
     emitError() << "is a segment of a tensor, expected a whole one";
     return failure();
@@ -350,15 +374,42 @@ nju::onnx_import::loadTensor(const onnx::TensorProto &tensor,
     return entry.key() == kInlineOffset;
   });
   if (isInline || tensor.data_location() == onnx::TensorProto::EXTERNAL)
-    return loadExternal(tensor, *type, source, emitError);
-  Type element = type->getElementType();
+    return loadExternal(tensor, type, source, emitError);
+  Type element = type.getElementType();
   std::string bytes =
       tensor.has_raw_data() ? tensor.raw_data() : packFields(tensor, element);
-  uint64_t length = type->getNumElements() * elementSize(element);
+  uint64_t length = type.getNumElements() * elementSize(element);
   if (bytes.size() != length) {
     emitError() << "has " << bytes.size() << " bytes of data, but its type "
-                << *type << " needs " << length;
+                << type << " needs " << length;
     return failure();
   }
-  return Attribute(makeElements(*type, bytes));
+  return Attribute(makeElements(type, bytes));
+}
+
+FailureOr<Attribute>
+nju::onnx_import::loadTensor(const onnx::TensorProto &tensor,
+                             const ModelSource &source, MLIRContext *context,
+                             EmitError emitError) {
+  FailureOr<RankedTensorType> type = readType(tensor, context, emitError);
+  if (failed(type))
+    return failure();
+  return loadAs(tensor, *type, source, emitError);
+}
+
+FailureOr<Attribute>
+nju::onnx_import::loadStored(const onnx::TensorProto &tensor,
+                             const ModelSource &source, MLIRContext *context,
+                             EmitError emitError) {
+  std::optional<PackedType> packed = packedType(tensor.data_type());
+  if (!packed)
+    return loadTensor(tensor, source, context, emitError);
+  FailureOr<SmallVector<int64_t>> shape = readShape(tensor, emitError);
+  if (failed(shape))
+    return failure();
+  int64_t bytes =
+      llvm::divideCeilSigned(*countElements(*shape) * packed->bits, 8);
+  Type byte = IntegerType::get(context, 8, IntegerType::Unsigned);
+  return loadAs(tensor, RankedTensorType::get({bytes}, byte), source,
+                emitError);
 }

@@ -14,6 +14,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "onnx-ml.pb.h"
+#include <optional>
 #include <string>
 
 namespace nju::onnx_import {
@@ -34,6 +35,16 @@ struct ModelSource {
 /// not have (strings, complex numbers, types of less than a byte, ...). Signed
 /// integers are signless, as everywhere in the nju dialect.
 mlir::Type elementType(int32_t dataType, mlir::MLIRContext *context);
+
+/// Integers of a few bits, the first in the lowest bits of a byte.
+struct PackedType {
+  int64_t bits;
+  bool isSigned;
+};
+
+/// What a TensorProto::DataType of integers of less than a byte is; none for
+/// all others.
+std::optional<PackedType> packedType(int32_t dataType);
 
 /// The name of a TensorProto::DataType, for diagnostics.
 std::string dataTypeName(int32_t dataType);
@@ -58,6 +69,12 @@ using EmitError = llvm::function_ref<mlir::InFlightDiagnostic()>;
 /// (elements if its bytes do not lie in a file as they are). `emitError` starts
 /// a diagnostic that names the tensor.
 mlir::FailureOr<mlir::Attribute> loadTensor(const onnx::TensorProto &tensor,
+                                            const ModelSource &source,
+                                            mlir::MLIRContext *context,
+                                            EmitError emitError);
+
+/// The same, and for integers of less than a byte the bytes that hold them.
+mlir::FailureOr<mlir::Attribute> loadStored(const onnx::TensorProto &tensor,
                                             const ModelSource &source,
                                             mlir::MLIRContext *context,
                                             EmitError emitError);

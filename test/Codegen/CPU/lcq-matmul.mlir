@@ -36,6 +36,7 @@
 // RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8 target=cascadelake" | FileCheck %s --check-prefix=INTEL
 // RUN: nju-opt %s --nju-emit-kernels="kernels=pack_lcq_rows:32 target=x86-64-v3" | FileCheck %s --check-prefix=PACK
 // RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x8:pair:int16,lcq_rows:3x32x2x16:offset target=x86-64-v3" | FileCheck %s --check-prefix=NAMES
+// RUN: nju-opt %s --nju-emit-kernels="kernels=lcq_linear:4x32x1x32:zero8,lcq_rows:2x16x1x16:zero32 target=x86-64-v3" | FileCheck %s --check-prefix=ZEROS
 
 // VNNI-LABEL: nju_lcq_linear
 // VNNI-NOT: vpmaddubsw
@@ -98,4 +99,7 @@
 // PACK: arith.trunci {{.*}} vector<8xi8>
 // NAMES: func.func @nju_lcq_linear_4x32x1x8_i16_pair_epilogue0(
 // NAMES: func.func @nju_lcq_rows_3x32x2x16_offset(
+
+// ZEROS: func.func @nju_lcq_linear_4x32x1x32_zero8(
+// ZEROS: func.func @nju_lcq_rows_2x16x1x16_zero32(
 module {}

@@ -9,6 +9,7 @@
 #include "ProductCall.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Parser/Parser.h"
+#include "nju/Quantization/Baselines.h"
 #include "nju/Quantization/Packing.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "gtest/gtest.h"
@@ -69,8 +70,72 @@ LCQLinearOptions kernelOptions(const lcq::LCQOptions &format) {
   return options;
 }
 
+/// A format of weights that another quantizer made.
+struct UniformFormat {
+  unsigned bits;
+  int64_t group;
+  unsigned scaleBits; ///< 16 or 32
+  unsigned zeroBits;  ///< 0, 8 or 32
+
+  std::string str() const {
+    return std::to_string(bits) + " bits, group " + std::to_string(group) +
+           ", scales " + std::to_string(scaleBits) + ", zero points " +
+           std::to_string(zeroBits);
+  }
+};
+
+std::vector<UniformFormat> uniformFormats() {
+  return {{4, 32, 32, 8},  {4, 16, 16, 8}, {4, 128, 32, 0}, {2, 64, 32, 32},
+          {2, 16, 16, 32}, {3, 32, 32, 8}, {4, 288, 32, 32}};
+}
+
+LCQLinearOptions kernelOptions(const UniformFormat &format) {
+  LCQLinearOptions options;
+  options.bits = format.bits;
+  options.group = format.group;
+  options.scaleBits = format.scaleBits;
+  options.zeroBits = format.zeroBits;
+  return options;
+}
+
 /// A random matrix of a format, and its packed form.
 struct Weights {
+  Weights(int64_t rows, int64_t columns, const UniformFormat &format,
+          unsigned seed = 0) {
+    lcq::UniformWeights weights;
+    weights.rows = rows;
+    weights.columns = columns;
+    weights.bits = format.bits;
+    weights.group = format.group;
+    weights.isSigned = seed % 2 == 1;
+    std::mt19937 random(rows + columns + seed);
+    std::normal_distribution<float> normal;
+    weights.codes.resize(rows * columns);
+    for (uint8_t &code : weights.codes)
+      code = random() % (1 << format.bits);
+    weights.scales.resize(rows * ((columns + format.group - 1) / format.group));
+    for (float &scale : weights.scales) {
+      scale = 0.01f * normal(random);
+      if (format.scaleBits == 16)
+        scale = float(int(scale * 0x1p12f)) * 0x1p-12f;
+    }
+    weights.zeroPoints.assign(1, 3);
+    if (format.zeroBits)
+      weights.zeroPoints.resize(weights.scales.size());
+    for (float &zero : weights.zeroPoints)
+      if (format.zeroBits)
+        zero = format.zeroBits == 8 ? random() % (1 << format.bits)
+                                    : 4 * normal(random);
+    lcq::UniformForm form;
+    form.scales =
+        format.scaleBits == 16 ? lcq::GroupForm::F16 : lcq::GroupForm::F32;
+    form.zeroPoints =
+        format.zeroBits == 32 ? lcq::GroupForm::F32 : lcq::GroupForm::Integer;
+    form.isCentered = format.zeroBits == 0;
+    matrix = llvm::cantFail(lcq::importUniform(std::move(weights), form));
+    packed = llvm::cantFail(lcq::pack(matrix));
+  }
+
   Weights(int64_t rows, int64_t columns, const lcq::LCQOptions &format,
           unsigned seed = 0)
       : matrix(lcq::QuantizedMatrix::create(rows, columns, format)) {
@@ -208,7 +273,8 @@ class LCQMatMulTest : public testing::TestWithParam<std::string> {
 protected:
   /// Compiled kernels of a format.
   struct Kernels {
-    Kernels(llvm::StringRef target, const lcq::LCQOptions &format)
+    template <typename Format>
+    Kernels(llvm::StringRef target, const Format &format)
         : Kernels(target, kernelOptions(format)) {}
     Kernels(llvm::StringRef target, const LCQLinearOptions &options,
             const char *epilogue = nullptr)
@@ -295,27 +361,34 @@ void expectProduct(const Weights &weights, const PackedRows &x,
     }
 }
 
-TEST_P(LCQMatMulTest, IsTheProductWithTheRoundedRows) {
-  for (const lcq::LCQOptions &format : formats()) {
-    Kernels kernels(GetParam(), format);
-    // Sizes with and without whole tiles, groups and lines; few and many rows.
-    for (auto [rows, columns, depth] :
-         std::vector<std::array<int64_t, 3>>{{1, 64, 1152},
-                                             {1, 129, 7 * 64},
-                                             {2, 37, 3 * 64 + 36},
-                                             {3, 20, 1152},
-                                             {8, 33, 3 * 64 + 36},
-                                             {17, 37, 3 * 64 + 36},
-                                             {40, 16, 1152},
-                                             {1, 1, 16}}) {
-      SCOPED_TRACE(format.str() + ", rows " + std::to_string(rows) +
-                   ", depth " + std::to_string(depth));
-      // Where there is one group only, it may be shorter than the format's.
-      Weights weights(columns, depth, format);
-      PackedRows x = kernels.pack(randomRows(rows * depth, depth), depth);
-      expectProduct(weights, x, kernels.run(weights, x, 2));
-    }
+/// Of rows in int8.
+template <typename Kernels, typename Format>
+void expectProducts(const std::string &target, const Format &format) {
+  Kernels kernels(target, format);
+  // Sizes with and without whole tiles, groups and lines; few and many rows.
+  for (auto [rows, columns, depth] :
+       std::vector<std::array<int64_t, 3>>{{1, 64, 1152},
+                                           {1, 129, 7 * 64},
+                                           {2, 37, 3 * 64 + 36},
+                                           {3, 20, 1152},
+                                           {8, 33, 3 * 64 + 36},
+                                           {17, 37, 3 * 64 + 36},
+                                           {40, 16, 1152},
+                                           {1, 1, 16}}) {
+    SCOPED_TRACE(format.str() + ", rows " + std::to_string(rows) + ", depth " +
+                 std::to_string(depth));
+    // Where there is one group only, it may be shorter than the format's.
+    Weights weights(columns, depth, format);
+    PackedRows x = kernels.pack(randomRows(rows * depth, depth), depth);
+    expectProduct(weights, x, kernels.run(weights, x, 2));
   }
+}
+
+TEST_P(LCQMatMulTest, IsTheProductWithTheRoundedRows) {
+  for (const lcq::LCQOptions &format : formats())
+    expectProducts<Kernels>(GetParam(), format);
+  for (const UniformFormat &format : uniformFormats())
+    expectProducts<Kernels>(GetParam(), format);
 }
 
 TEST_P(LCQMatMulTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
@@ -421,33 +494,40 @@ TEST_P(LCQMatMulTest, TwoDigitsAreNearlyExact) {
   }
 }
 
-TEST_P(LCQMatMulTest, RowsInF32AreExact) {
-  for (const lcq::LCQOptions &format : formats()) {
-    LCQLinearOptions options = kernelOptions(format);
-    options.activations = ActivationType::F32;
-    Kernels kernels(GetParam(), options);
-    for (int64_t depth : {3 * 64 + 37, 1152, 5}) {
-      int64_t columns = 37;
-      Weights weights(columns, depth, format);
-      std::vector<float> values = weights.matrix.dequantize();
-      std::vector<float> all = randomRows(40 * depth, 3), last;
-      for (int64_t rows : {40, 17, 6, 3, 2, 1, 0}) {
-        SCOPED_TRACE(format.str() + ", depth " + std::to_string(depth) +
-                     ", rows " + std::to_string(rows));
-        // The digits are not used: only their sizes fit.
-        PackedRows x =
-            kernels.pack({all.begin(), all.begin() + rows * depth}, depth);
-        std::vector<float> y = kernels.run(weights, x, 2);
-        for (size_t i = 0; i < y.size(); ++i) {
-          float sum = 0;
-          for (int64_t j = 0; j < depth; ++j)
-            sum = std::fma(all[i / columns * depth + j],
-                           values[i % columns * depth + j], sum);
-          ASSERT_EQ(y[i], sum) << "element " << i;
-        }
+/// Of rows in f32.
+template <typename Kernels, typename Format>
+void expectExactProducts(const std::string &target, const Format &format) {
+  LCQLinearOptions options = kernelOptions(format);
+  options.activations = ActivationType::F32;
+  Kernels kernels(target, options);
+  for (int64_t depth : {3 * 64 + 37, 1152, 5}) {
+    int64_t columns = 37;
+    Weights weights(columns, depth, format);
+    std::vector<float> values = weights.matrix.dequantize();
+    std::vector<float> all = randomRows(40 * depth, 3), last;
+    for (int64_t rows : {40, 17, 6, 3, 2, 1, 0}) {
+      SCOPED_TRACE(format.str() + ", depth " + std::to_string(depth) +
+                   ", rows " + std::to_string(rows));
+      // The digits are not used: only their sizes fit.
+      PackedRows x =
+          kernels.pack({all.begin(), all.begin() + rows * depth}, depth);
+      std::vector<float> y = kernels.run(weights, x, 2);
+      for (size_t i = 0; i < y.size(); ++i) {
+        float sum = 0;
+        for (int64_t j = 0; j < depth; ++j)
+          sum = std::fma(all[i / columns * depth + j],
+                         values[i % columns * depth + j], sum);
+        ASSERT_EQ(y[i], sum) << "element " << i;
       }
     }
   }
+}
+
+TEST_P(LCQMatMulTest, RowsInF32AreExact) {
+  for (const lcq::LCQOptions &format : formats())
+    expectExactProducts<Kernels>(GetParam(), format);
+  for (const UniformFormat &format : uniformFormats())
+    expectExactProducts<Kernels>(GetParam(), format);
 }
 
 TEST_P(LCQMatMulTest, RowsThatAreNotFiniteAreSeen) {
@@ -537,39 +617,46 @@ TEST_P(LCQMatMulTest, GatesAProductWithAnother) {
   }
 }
 
-TEST_P(LCQMatMulTest, RowsOfATableAreDequantized) {
-  for (const lcq::LCQOptions &format : formats()) {
-    std::string name;
-    KernelJIT jit(GetParam(), {[&](KernelLibrary &l) {
-                    auto function = l.lcqRows(kernelOptions(format));
-                    name = function.getName().str();
-                    return function;
-                  }});
-    for (auto [count, depth] :
-         std::vector<std::array<int64_t, 2>>{{37, 172}, {16, 64}, {1, 7}}) {
-      SCOPED_TRACE(format.str() + ", depth " + std::to_string(depth));
-      Weights table(count, depth, format);
-      std::vector<float> values = table.matrix.dequantize();
-      std::vector<int64_t> rows = {0,      count - 1, count / 2,  -1,
-                                   -count, 0,         count + 10, -count - 10};
-      std::vector<int64_t> found = {0, count - 1, count / 2, count - 1,
-                                    0, 0,         count - 1, 0};
-      for (int64_t workers : {1, 3}) {
-        std::vector<float> y(rows.size() * depth + 1, 12345);
-        auto *kernel = jit.get<LCQRows>(name);
-        for (int64_t w = 0; w < workers; ++w)
-          kernel(w, workers, count, NJU_ARG1(rows.data(), int64_t(rows.size())),
-                 NJU_MATRIX_ARG(table.packed),
-                 NJU_ARG2(y.data(), int64_t(rows.size()), depth));
-        for (size_t t = 0; t < rows.size(); ++t)
-          ASSERT_EQ(0, std::memcmp(y.data() + t * depth,
-                                   values.data() + found[t] * depth,
-                                   depth * sizeof(float)))
-              << "row " << rows[t];
-        EXPECT_EQ(y.back(), 12345);
-      }
+/// Rows that are looked up.
+template <typename Format>
+void expectRows(const std::string &target, const Format &format) {
+  std::string name;
+  KernelJIT jit(target, {[&](KernelLibrary &l) {
+                  auto function = l.lcqRows(kernelOptions(format));
+                  name = function.getName().str();
+                  return function;
+                }});
+  for (auto [count, depth] :
+       std::vector<std::array<int64_t, 2>>{{37, 172}, {16, 64}, {1, 7}}) {
+    SCOPED_TRACE(format.str() + ", depth " + std::to_string(depth));
+    Weights table(count, depth, format);
+    std::vector<float> values = table.matrix.dequantize();
+    std::vector<int64_t> rows = {0,      count - 1, count / 2,  -1,
+                                 -count, 0,         count + 10, -count - 10};
+    std::vector<int64_t> found = {0, count - 1, count / 2, count - 1,
+                                  0, 0,         count - 1, 0};
+    for (int64_t workers : {1, 3}) {
+      std::vector<float> y(rows.size() * depth + 1, 12345);
+      auto *kernel = jit.get<LCQRows>(name);
+      for (int64_t w = 0; w < workers; ++w)
+        kernel(w, workers, count, NJU_ARG1(rows.data(), int64_t(rows.size())),
+               NJU_MATRIX_ARG(table.packed),
+               NJU_ARG2(y.data(), int64_t(rows.size()), depth));
+      for (size_t t = 0; t < rows.size(); ++t)
+        ASSERT_EQ(0, std::memcmp(y.data() + t * depth,
+                                 values.data() + found[t] * depth,
+                                 depth * sizeof(float)))
+            << "row " << rows[t];
+      EXPECT_EQ(y.back(), 12345);
     }
   }
+}
+
+TEST_P(LCQMatMulTest, RowsOfATableAreDequantized) {
+  for (const lcq::LCQOptions &format : formats())
+    expectRows(GetParam(), format);
+  for (const UniformFormat &format : uniformFormats())
+    expectRows(GetParam(), format);
 }
 
 /// The host's targets, and AVX-512 without VNNI.

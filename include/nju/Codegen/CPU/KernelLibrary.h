@@ -94,9 +94,13 @@ struct LCQLinearOptions {
   int64_t bits = 4; ///< Of a code: 2, 3 or 4.
   /// Columns of a group: a multiple of getLineColumns(), and at most 8192.
   int64_t group = 32;
-  int64_t rank = 1;      ///< Rows of the basis: 1 to 3.
-  int64_t scaleBits = 8; ///< Of a scale or offset: 8 (int8) or 16 (f16).
-  bool offset = false;   ///< Whether groups have an offset.
+  int64_t rank = 1; ///< Rows of the basis: 1 to 3.
+  /// Of a scale or offset: 8 (int8), 16 (f16) or 32 (f32).
+  int64_t scaleBits = 8;
+  bool offset = false; ///< Whether groups have an offset.
+  /// Of the zero point of a group, which rank 1 can have instead of an offset:
+  /// 8 (int8) or 32 (f32); 0 if there is none.
+  int64_t zeroBits = 0;
   ActivationType activations = ActivationType::Int8;
   int64_t weights = 1; ///< Matrices that x is multiplied by: 1 or 2.
   llvm::SmallVector<int64_t> others; ///< As those of LinearOptions.
@@ -104,6 +108,8 @@ struct LCQLinearOptions {
 
   /// Columns of the smallest number of whole lines.
   int64_t getLineColumns() const { return LCQLayout::getLineColumns(bits); }
+  /// Whether something is taken from all weights of a group.
+  bool hasOffset() const { return offset || zeroBits; }
   /// Whether there is a kernel for these, where `supportsLCQ`.
   bool isValid() const;
 };
@@ -176,7 +182,8 @@ public:
   /// `lcq::PackedMatrix` [N, K]. Of x [T, K], the sizes are read. The dot
   /// product of a group is an exact integer for each rank and digit; those of a
   /// digit, times the scales of the weights, are added up (fused multiply-adds
-  /// in ascending order; then the offset times the sum of the digits), and that
+  /// in ascending order; then the offset, or the scale times the zero point,
+  /// times the sum of the digits), and that
   /// to the result in a fused multiply-add with the scale of the digit: groups
   /// in ascending order, the high digit first. With activations of f32 xq,
   /// scales and sums are not read but x itself, and an element of a product is

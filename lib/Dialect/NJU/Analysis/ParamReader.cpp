@@ -8,6 +8,7 @@
 
 #include "nju/Dialect/NJU/Analysis/ParamReader.h"
 #include "StridedCopy.h"
+#include "nju/Dialect/NJU/Analysis/UniformReader.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/MathExtras.h"
@@ -133,13 +134,37 @@ FailureOr<HostTensor> ParamReader::readFile(FileDataAttr attr) {
   return tensor;
 }
 
+llvm::Error ParamReader::readBytes(FileDataAttr attr, uint64_t offset,
+                                   llvm::MutableArrayRef<char> to) {
+  FailureOr<int> file = open(attr);
+  if (failed(file))
+    return llvm::createStringError(lastReason);
+  if (!readFully(*file, to.data(), to.size(), attr.getOffset() + offset))
+    return llvm::createStringError("cannot read '" + attr.getPath() +
+                                   "': " + std::strerror(errno));
+  return llvm::Error::success();
+}
+
+FailureOr<HostTensor> ParamReader::readUniform(UniformDataAttr data) {
+  llvm::Expected<UniformReader> reader =
+      UniformReader::create(data, [this](FileDataAttr file, uint64_t offset,
+                                         llvm::MutableArrayRef<char> to) {
+        return readBytes(file, offset, to);
+      });
+  if (!reader)
+    return fail(llvm::toString(reader.takeError()));
+  HostTensor values = HostTensor::uninitialized(data.getType().getElementType(),
+                                                data.getType().getShape());
+  if (llvm::Error error =
+          reader->read({0, values.getDim(0), 0, values.getDim(1)},
+                       values.mutableElements<float>()))
+    return fail(llvm::toString(std::move(error)));
+  return values;
+}
+
 FailureOr<HostTensor> ParamReader::readData(ParamOp param, int64_t maxBytes) {
   auto type = cast<RankedTensorType>(param.getType());
-  ShapedType dataType;
-  if (auto file = dyn_cast<FileDataAttr>(param.getData()))
-    dataType = file.getType();
-  else if (auto elements = dyn_cast<ElementsAttr>(param.getData()))
-    dataType = elements.getShapedType();
+  RankedTensorType dataType = param.getDataType();
   if (!dataType)
     return fail("param '" + param.getSymName() + "' has no readable data");
   std::optional<int64_t> bytes = countBytes(type),
@@ -153,6 +178,8 @@ FailureOr<HostTensor> ParamReader::readData(ParamOp param, int64_t maxBytes) {
                 " bytes is larger than " + llvm::Twine(maxBytes) + " bytes");
   if (auto file = dyn_cast<FileDataAttr>(param.getData()))
     return readFile(file);
+  if (auto uniform = dyn_cast<UniformDataAttr>(param.getData()))
+    return readUniform(uniform);
   FailureOr<HostTensor> tensor =
       HostTensor::fromAttr(cast<ElementsAttr>(param.getData()));
   if (failed(tensor))

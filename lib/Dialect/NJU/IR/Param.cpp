@@ -35,6 +35,8 @@ layoutShape(nju::ParamOp op, RankedTensorType data) {
 RankedTensorType nju::ParamOp::getDataType() {
   if (auto file = dyn_cast<FileDataAttr>(getData()))
     return file.getType();
+  if (auto uniform = dyn_cast<UniformDataAttr>(getData()))
+    return uniform.getType();
   if (auto elements = dyn_cast<ElementsAttr>(getData()))
     return dyn_cast<RankedTensorType>(elements.getShapedType());
   return nullptr;
@@ -53,13 +55,22 @@ LogicalResult nju::ParamOp::verify() {
   if (!data || !data.hasStaticShape())
     return emitOpError()
            << "has data " << getData()
-           << ", expected #nju.file or elements of a static shape";
+           << ", expected #nju.file, #nju.uniform or elements of a static "
+           << "shape";
   FailureOr<llvm::SmallVector<int64_t>> shape = layoutShape(*this, data);
   auto type = cast<RankedTensorType>(getType());
   if (getFormat().has_value() != getPart().has_value() ||
       (getFormat() && getPanels()))
     return emitOpError() << "has a format or a part alone or besides panels, "
                          << "expected both without panels, or neither";
+  auto uniform = dyn_cast<UniformDataAttr>(getData());
+  if (getExact() &&
+      (!getFormat() || !uniform ||
+       getFormat()->getBits() != uniform.getCodes().getBits() ||
+       getFormat()->getRank() != 1 || getFormat()->getScaleBits() == 8))
+    return emitOpError() << "is exact, expected a format of rank 1, scales of "
+                         << "16 or 32 bits, and #nju.uniform codes of as many "
+                         << "bits";
   if (succeeded(shape) && getFormat()) {
     if (shape->size() != 2 || (*shape)[0] < 1 || (*shape)[1] < 1)
       return emitOpError() << "has a format, but its data is no matrix";

@@ -14,7 +14,7 @@ using nju::LCQLayout;
 LogicalResult
 nju::LCQAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
                      int64_t bits, int64_t group, int64_t rank,
-                     int64_t scaleBits, bool) {
+                     int64_t scaleBits, bool offset, int64_t zeroBits) {
   if (bits < 2 || bits > 4)
     return emitError() << "#nju.lcq has " << bits
                        << " bits, expected 2, 3 or 4";
@@ -26,9 +26,15 @@ nju::LCQAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
   if (rank < 1 || rank > 3)
     return emitError() << "#nju.lcq has rank " << rank
                        << ", expected 1, 2 or 3";
-  if (scaleBits != 8 && scaleBits != 16)
+  if (scaleBits != 8 && scaleBits != 16 && scaleBits != 32)
     return emitError() << "#nju.lcq has scales of " << scaleBits
-                       << " bits, expected 8 or 16";
+                       << " bits, expected 8, 16 or 32";
+  if (zeroBits != 0 && zeroBits != 8 && zeroBits != 32)
+    return emitError() << "#nju.lcq has zero points of " << zeroBits
+                       << " bits, expected 8 or 32, or none";
+  if (zeroBits != 0 && (rank != 1 || offset))
+    return emitError() << "#nju.lcq has zero points, expected rank 1 and no "
+                       << "offset";
   return success();
 }
 
@@ -38,7 +44,8 @@ LCQLayout nju::LCQAttr::getLayout(int64_t columns, int64_t rows) const {
   layout.columns = columns;
   layout.group = getGroup();
   layout.bits = getBits();
-  layout.scaleBytes = (getRank() + getOffset()) * getScaleBits() / 8;
+  layout.scaleBytes =
+      ((getRank() + getOffset()) * getScaleBits() + getZeroBits()) / 8;
   return layout;
 }
 
@@ -56,6 +63,8 @@ RankedTensorType nju::LCQAttr::getPartType(LCQPart part, int64_t columns,
     break;
   }
   Type f32 = Float32Type::get(getContext());
+  if (!hasFactors())
+    return RankedTensorType::get({1, 1}, f32);
   if (getScaleBits() == 16)
     return RankedTensorType::get({1 + getOffset(), 1}, f32);
   return RankedTensorType::get(

@@ -168,7 +168,7 @@ func.func @cached_attention_window(%q: tensor<1x?x8x64xf32>, %k: tensor<1x?x2x64
 
 // -----
 
-// expected-error @+1 {{expected #nju.file or elements of a static shape}}
+// expected-error @+1 {{expected #nju.file, #nju.uniform or elements of a static shape}}
 nju.param @data : tensor<2xf32> = "nothing"
 
 // -----

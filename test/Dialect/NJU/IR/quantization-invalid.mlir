@@ -15,8 +15,8 @@
 
 // -----
 
-// expected-error @+1 {{#nju.lcq has scales of 32 bits, expected 8 or 16}}
-#f = #nju.lcq<bits = 3, group = 64, rank = 1, scale_bits = 32, offset = false>
+// expected-error @+1 {{#nju.lcq has scales of 64 bits, expected 8, 16 or 32}}
+#f = #nju.lcq<bits = 3, group = 64, rank = 1, scale_bits = 64, offset = false>
 
 // -----
 

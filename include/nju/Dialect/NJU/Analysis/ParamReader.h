@@ -12,6 +12,7 @@
 #include "nju/Dialect/NJU/Analysis/HostTensor.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/Support/Error.h"
 #include <string>
 
 namespace nju {
@@ -27,7 +28,8 @@ public:
   ParamReader(const ParamReader &) = delete;
   ParamReader &operator=(const ParamReader &) = delete;
 
-  /// The tensor `data`, as it is stored. Fails as readLogical does.
+  /// The tensor `data`, as it is stored, or dequantized. Fails as readLogical
+  /// does.
   mlir::FailureOr<HostTensor> readData(ParamOp param, int64_t maxBytes);
   /// The tensor before it is cut in panels: `data` permuted and converted to
   /// the element type of the param. Fails, and says why in `reason()`, if the
@@ -42,11 +44,17 @@ public:
   mlir::FailureOr<HostTensor> readSlab(FileDataAttr file, int64_t dimension,
                                        int64_t begin, int64_t end);
 
+  /// Copies bytes from byte `offset` of a file's tensor on, to where it ends at
+  /// most.
+  llvm::Error readBytes(FileDataAttr file, uint64_t offset,
+                        llvm::MutableArrayRef<char> to);
+
   /// Why the last call failed, as a diagnostic says it.
   llvm::StringRef reason() const { return lastReason; }
 
 private:
   mlir::FailureOr<HostTensor> readFile(FileDataAttr file);
+  mlir::FailureOr<HostTensor> readUniform(UniformDataAttr data);
   mlir::FailureOr<int> open(FileDataAttr file);
   mlir::LogicalResult fail(const llvm::Twine &reason);
 

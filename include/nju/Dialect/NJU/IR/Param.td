@@ -11,6 +11,7 @@
 
 include "nju/Dialect/NJU/IR/NJUBase.td"
 include "nju/Dialect/NJU/IR/LCQ.td"
+include "nju/Dialect/NJU/IR/UniformData.td"
 include "mlir/IR/SymbolInterfaces.td"
 
 def NJU_FileDataAttr : AttrDef<NJU_Dialect, "FileData"> {
@@ -29,13 +30,14 @@ def NJU_ParamOp : NJU_Op<"param", [Symbol]> {
   let summary = "A weight: bytes of a file, or a small value";
   let description = [{
     A symbol at module level. `data` is where the value comes from: a
-    `#nju.file` of the imported model, or an elements attribute for tables that
-    the compiler derived. The tensor that uses see is made from it in this
+    `#nju.file` of the imported model, an `#nju.uniform` of a model that is
+    quantized, or an elements attribute for tables that the compiler derived. The tensor that uses see is made from it in this
     order: the dimensions are permuted by `permutation`; the elements are
     converted to those of `type`; with `panels = N`, a matrix `[K, N]` is cut
     into panels of `panels` columns, `[ceil(N / panels), K, panels]`, and the
     last panel is filled with zeros. Instead, with `format`, a matrix `[K, N]` is
     quantized, and the tensor is its `part`; it is quantized when it is written.
+    With `exact`, codes, scales and zero points are those of an `#nju.uniform`.
 
     Examples:
 
@@ -49,13 +51,13 @@ def NJU_ParamOp : NJU_Op<"param", [Symbol]> {
                        OptionalAttr<I64Attr>:$panels,
                        OptionalAttr<NJU_LCQAttr>:$format,
                        OptionalAttr<NJU_LCQPartAttr>:$part,
-                       OptionalAttr<StrAttr>:$sym_visibility);
+                       UnitAttr:$exact, OptionalAttr<StrAttr>:$sym_visibility);
   let builders = [OpBuilder<(ins "::llvm::StringRef":$name, "::mlir::Type":$type,
       "::mlir::Attribute":$data, "::mlir::DenseI64ArrayAttr":$permutation,
       "::mlir::IntegerAttr":$panels, "::mlir::StringAttr":$visibility), [{
     build($_builder, $_state, $_builder.getStringAttr(name),
           ::mlir::TypeAttr::get(type), data, permutation, panels,
-          /*format=*/nullptr, /*part=*/nullptr, visibility);
+          /*format=*/nullptr, /*part=*/nullptr, /*exact=*/nullptr, visibility);
   }]>];
   let extraClassDeclaration = [{
     /// The type of the data.
