@@ -99,7 +99,7 @@ Value CacheReader::loadFactors(Value at, int64_t size) {
 }
 
 Values CacheReader::forEachKey(
-    const Values &begins, Values sums, int64_t unroll,
+    const Values &begins, const Values &sums, int64_t unroll,
     llvm::function_ref<Values(Value, const Values &, Values)> body,
     Addresses after) {
   if (layout.isQuantized())
@@ -161,13 +161,13 @@ Values CacheReader::forEachCode(
         }
         keys.push_back(k.fma(vector[digit], factors[i].scale, offset));
       }
-      sums = body(element, keys, sums);
+      sums = body(element, keys, std::move(sums));
     }
     return sums;
   };
   auto emitGroup = [&](Value g, Values sums) {
     llvm::SmallVector<Factors> factors = loadKeyFactors(begins, g);
-    return k.loop(k.index(0), k.index(rows), k.index(unroll), sums,
+    return k.loop(k.index(0), k.index(rows), k.index(unroll), std::move(sums),
                   [&](Value first, Values sums) {
                     Value row = k.add(k.mul(g, rows), first);
                     for (int64_t i = 0; i < unroll; ++i)

@@ -53,7 +53,7 @@ public:
   /// of the lines that were read; `unroll` rows of codes are done in one step
   /// of a loop.
   Values
-  forEachKey(const Values &begins, Values sums, int64_t unroll,
+  forEachKey(const Values &begins, const Values &sums, int64_t unroll,
              llvm::function_ref<Values(Value, const Values &, Values)> body,
              Addresses after);
 
