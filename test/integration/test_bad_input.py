@@ -397,7 +397,7 @@ class BadInputTest(unittest.TestCase):
                             pattern="unknown command line argument '--frobnicate'")
         for option, value, expected in (
                 ("emit", "wasm", "import, nju, linalg, llvm, asm, obj or so"),
-                ("link", "glue", "shared or static"), ("kv", "q9", "f32 or f16"),
+                ("link", "glue", "shared or static"), ("kv", "q9", "f32, f16, q8 or q4"),
                 ("max-tokens", "many", "a whole number"), ("report", "1", "no value")):
             self.refuse_options("model.onnx", "-o", "x", f"--{option}={value}",
                                 pattern=f"error: --{option} is '{value}', expected {expected} ")
