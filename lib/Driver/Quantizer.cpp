@@ -45,13 +45,17 @@ static bool generatesText(const CompileOptions &options) {
          (options.calibration.empty() && options.refine);
 }
 
+/// Whether what the model computes is asked before or while it is quantized.
+static bool measuresOutputs(const CompileOptions &options) {
+  return (!options.calibration.empty() || options.refine) &&
+         (options.emit == EmitKind::So || options.bitsPerWeight);
+}
+
 int Quantizer::countPhases(const CompileOptions &options) {
   if (!options.quantizes())
     return 0;
-  bool isComplete = options.emit == EmitKind::So;
-  bool chooses = options.bitsPerWeight.has_value();
-  return isComplete + chooses +
-         (generatesText(options) && (isComplete || chooses));
+  return (options.emit == EmitKind::So) + options.bitsPerWeight.has_value() +
+         (generatesText(options) && measuresOutputs(options));
 }
 
 static llvm::Expected<QuantizationPlan>
@@ -121,12 +125,6 @@ static func::FuncOp programOf(ModuleOp module) {
   return nullptr;
 }
 
-/// Whether what the model computes is asked before or while it is quantized.
-bool Quantizer::measuresOutputs() const {
-  return (!options.calibration.empty() || options.refine) &&
-         (options.emit == EmitKind::So || options.bitsPerWeight);
-}
-
 /// Tokens of the model itself.
 llvm::Error Quantizer::generateText(func::FuncOp step) {
   progress.begin("say the calibration text");
@@ -149,7 +147,7 @@ llvm::Error Quantizer::generateText(func::FuncOp step) {
 /// that.
 LogicalResult Quantizer::readTokens(ModuleOp module) {
   method = "no data";
-  if (!measuresOutputs())
+  if (!measuresOutputs(options))
     return success();
   dense = module.clone();
   func::FuncOp program = programOf(*dense);
@@ -199,14 +197,11 @@ Quantizer::chooseByBudget(ModuleOp module,
   return budget.choose();
 }
 
-/// Asks that what came quantized stays so, but for what the plan names. Where
-/// no kernel has its format, it is dequantized when it is written.
+/// Asks that weights which came quantized stay so. Where no kernel has its
+/// format, one is dequantized when it is written.
 LogicalResult Quantizer::keepExact(ArrayRef<QuantizableWeight> weights) {
   for (const QuantizableWeight &weight : weights) {
     ParamOp param = weight.param;
-    if (!isa<UniformDataAttr>(param.getData()) ||
-        plan.names(param.getSymName()))
-      continue;
     auto format = chooseExactFormat(weight);
     if (!format)
       return param.emitError() << "cannot read weight '" << param.getSymName()
@@ -247,29 +242,32 @@ void Quantizer::addExactCosts(ModuleOp module) {
 }
 
 LogicalResult Quantizer::rewrite(ModuleOp module, bool hasKernels) {
-  if (failed(readTokens(module)))
-    return failure();
-  SmallVector<QuantizableWeight> weights = collectQuantizableWeights(module);
-  if (hasKernels && failed(keepExact(weights)))
-    return failure();
   // What came quantized is changed by a plan that names it, and nothing else.
-  llvm::erase_if(weights, [&](QuantizableWeight &weight) {
-    return isa<UniformDataAttr>(weight.param.getData()) &&
-           !plan.names(weight.param.getSymName());
-  });
-  auto formats = options.bitsPerWeight ? chooseByBudget(module, weights)
-                                       : plan.choose(weights);
+  SmallVector<QuantizableWeight> weights, exact;
+  for (QuantizableWeight &weight : collectQuantizableWeights(module)) {
+    bool isKept = isa<UniformDataAttr>(weight.param.getData()) &&
+                  !plan.names(weight.param.getSymName());
+    (isKept ? exact : weights).push_back(weight);
+  }
+  // What is wrong with the plan is said before the model says a text.
+  auto formats = plan.choose(weights);
+  if (!formats)
+    return module.emitError() << llvm::toString(formats.takeError());
+  if (failed(readTokens(module)) || (hasKernels && failed(keepExact(exact))))
+    return failure();
+  if (options.bitsPerWeight)
+    formats = chooseByBudget(module, weights);
   if (!formats)
     return module.emitError() << llvm::toString(formats.takeError());
   for (auto [weight, format] : llvm::zip_equal(weights, *formats))
     if (format)
       weight.param->setAttr(kQuantizeAttr,
                             toAttr(module.getContext(), *format));
-  std::string text = printPlan(weights, *formats);
   if (options.savePlan == "-")
-    llvm::outs() << text;
+    llvm::outs() << printPlan(weights, *formats);
   else if (!options.savePlan.empty())
-    if (llvm::Error failed = writeFile(options.savePlan, text))
+    if (llvm::Error failed =
+            writeFile(options.savePlan, printPlan(weights, *formats)))
       return module.emitError() << llvm::toString(std::move(failed));
   PassManager manager(module.getContext());
   manager.addPass(createQuantizeWeights());

@@ -76,7 +76,6 @@ private:
   llvm::Expected<std::vector<QuantizationPlan::Format>>
   chooseByBudget(mlir::ModuleOp module,
                  llvm::ArrayRef<QuantizableWeight> weights);
-  bool measuresOutputs() const;
   llvm::Error run();
   llvm::Error refineMatrices(ParamSource &source);
   llvm::Error save(Job &job, const lcq::QuantizedMatrix &matrix,

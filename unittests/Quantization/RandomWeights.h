@@ -9,6 +9,7 @@
 #ifndef NJU_UNITTESTS_QUANTIZATION_RANDOMWEIGHTS_H
 #define NJU_UNITTESTS_QUANTIZATION_RANDOMWEIGHTS_H
 
+#include "../ExpectValue.h"
 #include "nju/Quantization/QuantizedMatrix.h"
 #include "nju/Quantization/WeightRows.h"
 #include "gtest/gtest.h"
@@ -17,6 +18,8 @@
 #include <vector>
 
 namespace nju::lcq {
+
+using nju::expectValue;
 
 /// The same normal numbers on every machine (the standard leaves open how
 /// std::normal_distribution makes them).
@@ -45,14 +48,6 @@ inline double getRelativeError(llvm::ArrayRef<float> a,
 inline StridedWeights makeRows(const std::vector<float> &weights, int64_t rows,
                                int64_t columns) {
   return StridedWeights(weights.data(), WeightType::F32, rows, columns);
-}
-
-template <typename T>
-T expectValue(llvm::Expected<T> value) {
-  if (value)
-    return std::move(*value);
-  ADD_FAILURE() << llvm::toString(value.takeError());
-  return T();
 }
 
 template <typename T>

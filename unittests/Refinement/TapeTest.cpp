@@ -17,14 +17,6 @@ using namespace nju;
 
 namespace {
 
-template <typename T>
-T expectValue(llvm::Expected<T> value) {
-  if (value)
-    return std::move(*value);
-  ADD_FAILURE() << llvm::toString(value.takeError());
-  return T();
-}
-
 llvm::StringSet<> getNames(func::FuncOp function) {
   llvm::StringSet<> names;
   function.walk([&](LinearOp op) { names.insert(getWeightName(op)); });

@@ -9,6 +9,7 @@
 #ifndef NJU_UNITTESTS_REFINEMENT_TINYMODEL_H
 #define NJU_UNITTESTS_REFINEMENT_TINYMODEL_H
 
+#include "../ExpectValue.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Parser/Parser.h"
 #include "nju/Execution/Executor.h"

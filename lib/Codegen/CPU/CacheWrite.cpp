@@ -115,11 +115,7 @@ std::pair<Value, Value>
 CacheQuantizer::emitFactors(Value begin, int64_t size, int64_t maxCode,
                             Value place, const FactorPlaces &places) {
   const float infinity = std::numeric_limits<float>::infinity();
-  auto minimum = [&](Value x, Value y) -> Value {
-    Value less =
-        arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT, x, y);
-    return k.select(less, x, y);
-  };
+  auto minimum = [&](Value x, Value y) { return k.minf(x, y); };
   auto maximum = [&](Value x, Value y) { return k.maxf(x, y); };
   auto sum = [&](Value x, Value y) { return k.addf(x, y); };
   Value least = k.splat(infinity, size), most = k.splat(-infinity, size);
@@ -151,10 +147,7 @@ Value CacheQuantizer::toCodes(Value begin, int64_t size, Value scale,
   x = k.divf(k.subf(x, k.broadcast(offset, size)), k.broadcast(scale, size));
   // NaN, which is what a scale of zero gives, too, becomes 0.
   x = k.maxf(x, k.splat(0.0f, size));
-  Value most = k.splat(static_cast<float>(maxCode), size);
-  Value less =
-      arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT, x, most);
-  x = k.select(less, x, most);
+  x = k.minf(x, k.splat(static_cast<float>(maxCode), size));
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
   x = k.addf(x, k.splat(12582912.0f, size));
   auto i32 = VectorType::get({size}, k.b.getI32Type());

@@ -187,6 +187,10 @@ Value KernelBuilder::maxf(Value x, Value y) {
   Value larger = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, x, y);
   return select(larger, x, y);
 }
+Value KernelBuilder::minf(Value x, Value y) {
+  Value less = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, y);
+  return select(less, x, y);
+}
 Value KernelBuilder::reduce(Value vector,
                             llvm::function_ref<Value(Value, Value)> combine) {
   int64_t size = cast<VectorType>(vector.getType()).getDimSize(0);

@@ -106,6 +106,7 @@ public:
   Value divf(Value x, Value y);
   /// The larger of two scalars, or of each two lanes; `y` if one is NaN.
   Value maxf(Value x, Value y);
+  Value minf(Value x, Value y);
   /// One value of all lanes: the halves are combined until one lane is left.
   Value reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine);
   /// Reads the cache line of an element ahead; any address is allowed.

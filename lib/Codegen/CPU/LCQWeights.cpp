@@ -14,8 +14,6 @@ using namespace nju;
 using Value = LCQWeights::Value;
 using Values = LCQWeights::Values;
 
-/// The entries that a byte shuffle looks up in.
-
 /// Of a group: so much is looked up at once.
 static constexpr int64_t kMostColumns = 8192;
 

@@ -111,21 +111,28 @@ const onnx::TensorProto *GraphImporter::findInitializer(const Scope &innermost,
   return nullptr;
 }
 
-Value GraphImporter::importUniform(UniformDataAttr data, llvm::StringRef name,
-                                   Location loc) {
-  ParamOp &param = uniformParams[data];
-  if (!param) {
-    OpBuilder::InsertionGuard guard(builder);
-    builder.setInsertionPoint(main);
-    param =
-        ParamOp::create(builder, loc, uniqueSymbol(name), data.getType(), data,
-                        DenseI64ArrayAttr(), IntegerAttr(), StringAttr());
-  }
+nju::ParamOp GraphImporter::createParam(llvm::StringRef name, Type type,
+                                        Attribute data, Location loc) {
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPoint(main);
+  return ParamOp::create(builder, loc, uniqueSymbol(name), type, data,
+                         DenseI64ArrayAttr(), IntegerAttr(), StringAttr());
+}
+
+Value GraphImporter::referTo(ParamOp param, Location loc) {
   Value ref =
       ParamRefOp::create(builder, loc, param.getType(),
                          FlatSymbolRefAttr::get(param.getSymNameAttr()));
   (void)shapes.infer(ref.getDefiningOp());
   return ref;
+}
+
+Value GraphImporter::importUniform(UniformDataAttr data, llvm::StringRef name,
+                                   Location loc) {
+  ParamOp &param = uniformParams[data];
+  if (!param)
+    param = createParam(name, data.getType(), data, loc);
+  return referTo(param, loc);
 }
 
 FailureOr<Value> GraphImporter::importTensor(const onnx::TensorProto &tensor,
@@ -146,16 +153,9 @@ FailureOr<Value> GraphImporter::importTensor(const onnx::TensorProto &tensor,
     }
     Type type = elements ? elements.getShapedType()
                          : Type(cast<FileDataAttr>(*value).getType());
-    OpBuilder::InsertionGuard guard(builder);
-    builder.setInsertionPoint(main);
-    param = ParamOp::create(builder, loc, uniqueSymbol(name), type, *value,
-                            DenseI64ArrayAttr(), IntegerAttr(), StringAttr());
+    param = createParam(name, type, *value, loc);
   }
-  Value ref =
-      ParamRefOp::create(builder, loc, param.getType(),
-                         FlatSymbolRefAttr::get(param.getSymNameAttr()));
-  (void)shapes.infer(ref.getDefiningOp());
-  return ref;
+  return referTo(param, loc);
 }
 
 //===----------------------------------------------------------------------===//

@@ -109,6 +109,10 @@ public:
   importSubgraph(const onnx::GraphProto &graph, Scope &outer);
 
 private:
+  /// A new param, whose name is like `name`.
+  ParamOp createParam(llvm::StringRef name, mlir::Type type,
+                      mlir::Attribute data, mlir::Location loc);
+  mlir::Value referTo(ParamOp param, mlir::Location loc);
   mlir::LogicalResult importOpsets(
       const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdProto> &from,
       OpsetMap &opsets);

@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "StoredData.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 
 using namespace mlir;
@@ -33,13 +34,9 @@ layoutShape(nju::ParamOp op, RankedTensorType data) {
 }
 
 RankedTensorType nju::ParamOp::getDataType() {
-  if (auto file = dyn_cast<FileDataAttr>(getData()))
-    return file.getType();
   if (auto uniform = dyn_cast<UniformDataAttr>(getData()))
     return uniform.getType();
-  if (auto elements = dyn_cast<ElementsAttr>(getData()))
-    return dyn_cast<RankedTensorType>(elements.getShapedType());
-  return nullptr;
+  return getStoredType(getData());
 }
 
 llvm::SmallVector<int64_t> nju::ParamOp::getMatrixShape() {

@@ -6,23 +6,15 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "StoredData.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 
 using namespace mlir;
 
-/// The type of a tensor that a file or an elements attribute holds, or null.
-static RankedTensorType tensorTypeOf(Attribute data) {
-  if (auto file = dyn_cast_or_null<nju::FileDataAttr>(data))
-    return file.getType();
-  if (auto elements = dyn_cast_or_null<ElementsAttr>(data))
-    return dyn_cast<RankedTensorType>(elements.getShapedType());
-  return nullptr;
-}
-
 LogicalResult nju::PackedIntegersAttr::verify(
     llvm::function_ref<InFlightDiagnostic()> emitError, Attribute data,
     int64_t bits, int64_t rowBits, bool) {
-  RankedTensorType type = tensorTypeOf(data);
+  RankedTensorType type = nju::getStoredType(data);
   if (!type || type.getRank() != 1 || !type.hasStaticShape() ||
       !type.getElementType().isUnsignedInteger(8))
     return emitError() << "#nju.packed has data " << data
@@ -47,7 +39,7 @@ bool nju::PackedIntegersAttr::holds(int64_t rows, int64_t columns) const {
     return false;
   return (rows == 1 || own <= getRowBits()) &&
          llvm::divideCeilSigned(bits, 8) <=
-             tensorTypeOf(getData()).getNumElements();
+             getStoredType(getData()).getNumElements();
 }
 
 int64_t nju::UniformDataAttr::getNumBlocks(int64_t dimension) const {
@@ -90,7 +82,7 @@ LogicalResult nju::UniformDataAttr::verify(
   for (int64_t i : {0, 1})
     blocks.push_back(llvm::divideCeilSigned(type.getDimSize(i), block[i]));
   auto isTensor = [&](Attribute data) {
-    RankedTensorType own = tensorTypeOf(data);
+    RankedTensorType own = nju::getStoredType(data);
     return own && own.getShape() == ArrayRef<int64_t>(blocks) &&
            isa<Float32Type, Float16Type, BFloat16Type>(own.getElementType());
   };
