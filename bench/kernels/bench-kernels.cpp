@@ -180,7 +180,9 @@ static void lcqLinear(const LCQLinearOptions &options, int64_t depth,
   for (int64_t i = 0; i < size * copies; ++i)
     weights[i] = i * 2654435761u >> 24;
   auto *x = allocate<float>(rows * depth);
-  auto *scales = allocate<float>(rows * groups * digits);
+  int64_t runs =
+      (groups + options.getScaleGroups() - 1) / options.getScaleGroups();
+  auto *scales = allocate<float>(rows * runs);
   auto *xq = allocate<int8_t>(rows * depth * digits);
   auto *basis = allocate<int8_t>(3 * 16);
   auto *sums = allocate<int32_t>(rows * groups * digits);
@@ -196,13 +198,11 @@ static void lcqLinear(const LCQLinearOptions &options, int64_t depth,
     for (int64_t copy = 0; copy < copies; ++copy) {
       int64_t worker = omp_get_thread_num(), workers = omp_get_num_threads();
       pack(worker, workers, NJU_ARG2(x, rows, depth),
-           NJU_ARG2(xq, rows, depth * digits),
-           NJU_ARG2(scales, rows, groups * digits),
+           NJU_ARG2(xq, rows, depth * digits), NJU_ARG2(scales, rows, runs),
            NJU_ARG2(sums, rows, groups * digits));
 #pragma omp barrier
       kernel(worker, workers, NJU_ARG2(x, rows, depth),
-             NJU_ARG2(xq, rows, depth * digits),
-             NJU_ARG2(scales, rows, groups * digits),
+             NJU_ARG2(xq, rows, depth * digits), NJU_ARG2(scales, rows, runs),
              NJU_ARG2(sums, rows, groups * digits),
              NJU_ARG1(weights + copy * size, size),
              NJU_ARG2(basis, options.rank, int64_t(1) << options.bits),

@@ -9,7 +9,8 @@
 // A codeword is sum_k s_k v_k: instead of a codebook for each group, codes are
 // looked up in the rows v_k of the basis, which stay in registers, and a dot
 // product with int8 x is made of each. It is exact, whatever instructions
-// compute it; scales come in once a group.
+// compute it; scales of weights come in once a group, and those of x, which
+// several groups share, once a run of such groups.
 //
 // 16 rows of weights are 16 lanes, so that nothing is added across lanes and x
 // needs a broadcast of four bytes only.
@@ -20,9 +21,12 @@
 //
 // Many rows: what is looked up is kept, so that looking up costs nothing.
 //
-//   for each tile, for each 48 blocks of rows: their sums stay in L2
-//     for each piece of K: its codes are looked up into 8 KB a rank, in L1
-//       for each block of rows: add to its sums, in registers over the piece
+//   for each two tiles, for each 48 blocks of rows: their sums stay in L2
+//     for each piece of K: its codes are looked up into 16 KB, in L1
+//       for each block of rows, for each of the tiles, for each run of groups:
+//         add up in registers
+//
+// x does not fit into L2, and is read as often as there are pairs of tiles.
 //
 //===----------------------------------------------------------------------===//
 
@@ -41,10 +45,11 @@ using Values = KernelBuilder::Values;
 /// Few rows: groups of at most so many columns have code without loops, unless
 /// they have several ranks, of which the compiler would hold too much at once.
 static constexpr int64_t kUnrolledColumns = 256;
-/// Many rows: the same. Columns that are looked up at once, and blocks of rows
-/// whose sums are kept for a tile.
+/// Many rows: the same. Tiles and bytes of them that are looked up at once, and
+/// blocks of rows whose sums are kept for a tile.
 static constexpr int64_t kUnrolledStaged = 32;
-static constexpr int64_t kStagedColumns = 512;
+static constexpr int64_t kStagedTiles = 2;
+static constexpr int64_t kStagedBytes = 16384;
 static constexpr int64_t kStagedBlocks = 48;
 
 namespace {
@@ -69,7 +74,16 @@ private:
   }
   Value addGroup(RowBlock block, Value group, int64_t row,
                  llvm::function_ref<Value(int64_t, int64_t)> dot,
-                 ArrayRef<Value> scales, Value sum);
+                 ArrayRef<Values> scales, Value total);
+  Value addRun(RowBlock block, Value run, int64_t row, Value total, Value sum) {
+    Value at = layout().getScale(block, run, k.index(row));
+    return k.fma(total, k.broadcast(k.load(xScales, {at})), sum);
+  }
+  llvm::SmallVector<Values> ofDigits(Values scales);
+  /// The groups of a run, full ones and then the last one if some of its sets
+  /// are missing.
+  Values forGroups(Value run, Values totals,
+                   llvm::function_ref<Values(Value, Values, bool)> body);
   Value toFloat(Value integers) {
     return arith::SIToFPOp::create(k.b, k.loc, k.vectorType(k.lanes), integers);
   }
@@ -86,27 +100,36 @@ private:
   void emitFewRows(int64_t size);
   void emitParts(int64_t size, ArrayRef<Part> parts, int64_t distance);
   Values addFew(LCQWeights &w, int64_t size, Value group, ArrayRef<Part> parts,
-                int64_t distance, Values sums, Value sets);
+                int64_t distance, Values totals, Value sets);
   Values addSet(LCQWeights &w, int64_t size, Value group, ArrayRef<Part> parts,
                 int64_t distance, Value set, Values dots);
 
-  /// The groups [begin, end) of a part.
+  /// The groups [begin, end) of a part, which are kept at place `place`.
   struct Piece {
     Part part;
-    Value begin, end;
+    Value place, begin, end;
   };
+  Value placeOfScales(Piece piece, Value group, int64_t plane) {
+    Value own =
+        k.add(k.mul(piece.place, pieceGroups), k.sub(group, piece.begin));
+    return k.add(k.mul(own, w().getPlanes()), plane);
+  }
+  Value placeOfRank(Piece piece, int64_t rank) {
+    return k.add(k.mul(piece.place, options.rank), rank);
+  }
   void emitManyRows(int64_t least);
-  void emitTile(Value tile, Value blocks, Value first, int64_t least);
+  void emitTiles(Value tile, Value tiles, Value blocks, Value first,
+                 int64_t least);
   void stagePiece(LCQWeights &w, Piece piece);
   void addStaged(int64_t size, RowBlock block, Value number, Value slot,
                  Piece piece);
   Values addStagedGroup(RowBlock block, int64_t size, Piece piece, Value group,
-                        Values sums, Value units);
+                        Values totals, Value units);
 
   const LCQWeights &w() const { return weights.front(); }
   LCQWeights &w() { return weights.front(); }
   LCQRowsLayout layout() {
-    return {k, options.activations, w().padded, w().groups};
+    return {k, options.activations, options.group, w().padded, w().groups};
   }
   int64_t getGroupUnits() const {
     return options.group / LCQStream::kUnitColumns;
@@ -118,11 +141,11 @@ private:
   Value workers, xq, xScales, xSums, next;
   Value fullGroups; ///< Those of whole sets of which no one is missing.
   std::vector<LCQWeights> weights;
-  /// Sums, [weights, rows, tiles of columns]: of few rows as many tiles as are
-  /// multiplied at once, of many one.
+  /// Sums, [weights, rows, rows of a tile]: the rows of x of as many tiles as
+  /// are multiplied at once.
   Value sums;
-  /// Looked up, [rank, units of a piece, bytes]; scales, [planes of all groups,
-  /// lanes].
+  /// Looked up, [tiles and ranks, units of a piece, bytes]; scales, [tiles and
+  /// planes of all groups, lanes].
   Value staged, stagedScales;
 };
 
@@ -138,7 +161,9 @@ LCQEmitter::LCQEmitter(KernelBuilder &k, const CPUTarget &target,
       target(target), options(options),
       digits(LCQRowsLayout::getDigits(options.activations)),
       blockRows(LCQRowsLayout::getBlockRows(target, options.activations)),
-      pieceGroups(std::max<int64_t>(1, kStagedColumns / options.group)) {
+      pieceGroups(options.getScaleGroups()) {
+  int64_t bytes = pieceGroups * options.group * options.rank * k.lanes;
+  pieceGroups *= std::max<int64_t>(1, kStagedBytes / (kStagedTiles * bytes));
   ArrayRef<BlockArgument> arguments = function.getArguments();
   workers = arguments[1];
   xq = k.flatten(arguments[3]);
@@ -153,34 +178,63 @@ LCQEmitter::LCQEmitter(KernelBuilder &k, const CPUTarget &target,
                         LCQWeights::kArguments));
   fullGroups = k.div(w().padded, options.group);
   Type f32 = k.b.getF32Type();
-  sums = k.scratch(
-      {options.weights, kStagedBlocks * blockRows, LCQStream::kTileRows}, f32);
-  staged = k.scratch({options.rank, pieceGroups * getGroupUnits(), k.lanes * 4},
-                     k.b.getI8Type());
-  stagedScales = k.scratch({pieceGroups * w().getPlanes(), k.lanes}, f32);
+  sums = k.scratch({options.weights, kStagedTiles * kStagedBlocks * blockRows,
+                    LCQStream::kTileRows},
+                   f32);
+  staged = k.scratch(
+      {kStagedTiles * options.rank, pieceGroups * getGroupUnits(), k.lanes * 4},
+      k.b.getI8Type());
+  stagedScales =
+      k.scratch({kStagedTiles * pieceGroups * w().getPlanes(), k.lanes}, f32);
 }
 
 Value LCQEmitter::startOf(RowBlock block, Value group, int64_t line) {
   return w().bytes.start(
-      k.load(xSums, {layout().getGroup(block, group, k.index(line))}));
+      k.load(xSums, {layout().getSum(block, group, k.index(line))}));
 }
 
-/// What the sum of row `row` of the block is with the dot products of a group,
-/// `dot(rank, line)`; `scales` are those of the weights.
+/// The scales of weights for each digit of x, of which the first one counts 256
+/// times.
+llvm::SmallVector<Values> LCQEmitter::ofDigits(Values scales) {
+  if (digits == 1)
+    return {scales};
+  Values high;
+  for (Value scale : scales)
+    high.push_back(k.mulf(scale, k.splat(256.0f)));
+  return {high, scales};
+}
+
+/// What the total of row `row` of the block is with the dot products of a
+/// group, `dot(rank, line)`; `scales` are those of the weights.
 Value LCQEmitter::addGroup(RowBlock block, Value group, int64_t row,
                            llvm::function_ref<Value(int64_t, int64_t)> dot,
-                           ArrayRef<Value> scales, Value sum) {
-  for (int64_t line = row * digits; line < (row + 1) * digits; ++line) {
-    Value at = layout().getGroup(block, group, k.index(line));
-    Value total = k.mulf(toFloat(dot(0, line)), scales[0]);
-    for (int64_t r = 1; r < options.rank; ++r)
-      total = k.fma(toFloat(dot(r, line)), scales[r], total);
-    if (options.hasOffset())
-      total = k.fma(toFloat(k.broadcast(k.load(xSums, {at}))), scales.back(),
+                           ArrayRef<Values> scales, Value total) {
+  for (int64_t d = 0; d < digits; ++d) {
+    int64_t line = row * digits + d;
+    for (int64_t r = 0; r < options.rank; ++r)
+      total = k.fma(toFloat(dot(r, line)), scales[d][r], total);
+    if (options.hasOffset()) {
+      Value at = layout().getSum(block, group, k.index(line));
+      total = k.fma(toFloat(k.broadcast(k.load(xSums, {at}))), scales[d].back(),
                     total);
-    sum = k.fma(total, k.broadcast(k.load(xScales, {at})), sum);
+    }
   }
-  return sum;
+  return total;
+}
+
+Values
+LCQEmitter::forGroups(Value run, Values totals,
+                      llvm::function_ref<Values(Value, Values, bool)> body) {
+  auto [first, last] = layout().getGroups(run);
+  Value full = k.min(last, fullGroups);
+  auto loop = [&](Value begin, Value end, const Values &totals, bool isFull) {
+    return k.loop(begin, end, k.index(1), totals,
+                  [&](Value group, Values totals) {
+                    return body(group, std::move(totals), isFull);
+                  });
+  };
+  totals = loop(first, full, totals, true);
+  return loop(k.max(first, full), last, totals, false);
 }
 
 /// Stores what becomes of the sums of a block from row `slot` of `sums` on: of
@@ -247,10 +301,10 @@ Values LCQEmitter::addSet(LCQWeights &w, int64_t size, Value group,
   return dots;
 }
 
-/// Adds a group of `sets` sets, or without `sets` a full one, to the sums
+/// Adds a group of `sets` sets, or without `sets` a full one, to the totals
 /// [part][row].
 Values LCQEmitter::addFew(LCQWeights &w, int64_t size, Value group,
-                          ArrayRef<Part> parts, int64_t distance, Values sums,
+                          ArrayRef<Part> parts, int64_t distance, Values totals,
                           Value sets) {
   RowBlock block{k.index(0), k.index(size)};
   int64_t lines = size * digits;
@@ -276,15 +330,16 @@ Values LCQEmitter::addFew(LCQWeights &w, int64_t size, Value group,
     for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
       scales.push_back(
           loadScales(w, part, w.getGroup(part.tile, group), plane));
+    llvm::SmallVector<Values> factors = ofDigits(scales);
     auto dot = [&, p = p](int64_t r, int64_t line) {
       return dots[(p * options.rank + r) * lines + line];
     };
     for (int64_t row = 0; row < size; ++row) {
-      Value &sum = sums[p * size + row];
-      sum = addGroup(block, group, row, dot, scales, sum);
+      Value &total = totals[p * size + row];
+      total = addGroup(block, group, row, dot, factors, total);
     }
   }
-  return sums;
+  return totals;
 }
 
 /// The rows of x times the rows of weights in some parts.
@@ -295,17 +350,19 @@ void LCQEmitter::emitParts(int64_t size, ArrayRef<Part> parts,
   for (auto [number, w] : llvm::enumerate(weights)) {
     Value restColumns = k.sub(w.padded, k.mul(fullGroups, options.group));
     Value restSets = k.div(restColumns, w.getSetColumns());
-    auto addGroups = [&, &w = w](Value first, Value last, Value sets,
-                                 const Values &sums) {
-      return k.loop(first, last, k.index(1), sums,
-                    [&](Value group, Values sums) {
-                      return addFew(w, size, group, parts, distance,
-                                    std::move(sums), sets);
-                    });
+    auto add = [&, &w = w](Value group, Values totals, bool isFull) {
+      return addFew(w, size, group, parts, distance, std::move(totals),
+                    isFull ? nullptr : restSets);
     };
-    Values found(parts.size() * size, k.splat(0.0f));
-    found = addGroups(k.index(0), fullGroups, nullptr, found);
-    found = addGroups(fullGroups, w.groups, restSets, found);
+    Values zeros(parts.size() * size, k.splat(0.0f));
+    Values found =
+        k.loop(k.index(0), layout().getScales(), k.index(1), zeros,
+               [&](Value run, Values sums) {
+                 Values totals = forGroups(run, zeros, add);
+                 for (size_t i = 0; i < sums.size(); ++i)
+                   sums[i] = addRun(block, run, i % size, totals[i], sums[i]);
+                 return sums;
+               });
     for (auto [i, sum] : llvm::enumerate(found)) {
       size_t p = i / size;
       k.storeVector(sum, sums,
@@ -349,7 +406,7 @@ void LCQEmitter::stagePiece(LCQWeights &w, Piece piece) {
     Value begin = w.getGroup(piece.part.tile, group);
     for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
       k.storeVector(loadScales(w, piece.part, begin, plane), stagedScales,
-                    {k.add(k.mul(own, w.getPlanes()), plane), k.index(0)});
+                    {placeOfScales(piece, group, plane), k.index(0)});
     Value columns = k.sub(w.padded, k.mul(group, options.group));
     Value sets = k.min(k.index(w.getSets()), k.div(columns, w.getSetColumns()));
     k.loop(k.index(0), sets, [&](Value set) {
@@ -360,23 +417,22 @@ void LCQEmitter::stagePiece(LCQWeights &w, Piece piece) {
       for (auto [u, unit] : llvm::enumerate(units))
         for (int64_t r = 0; r < options.rank; ++r)
           k.storeVector(w.lookUp(unit, r), staged,
-                        {k.index(r), k.add(first, u), k.index(0)});
+                        {placeOfRank(piece, r), k.add(first, u), k.index(0)});
     });
   });
 }
 
-/// Adds a group of `units` units, or without `units` a full one, to the sums of
-/// the rows of a block.
+/// Adds a group of `units` units, or without `units` a full one, to the totals
+/// of the rows of a block.
 Values LCQEmitter::addStagedGroup(RowBlock block, int64_t size, Piece piece,
-                                  Value group, Values sums, Value units) {
+                                  Value group, Values totals, Value units) {
   int64_t lines = size * digits;
-  Value own = k.sub(group, piece.begin);
-  Value first = k.mul(own, getGroupUnits());
+  Value first = k.mul(k.sub(group, piece.begin), getGroupUnits());
   auto bytes = VectorType::get({k.lanes * 4}, k.b.getI8Type());
   auto add = [&](int64_t r, Value unit, Values dots) {
     Value values = vector::LoadOp::create(
         k.b, k.loc, bytes, staged,
-        ValueRange{k.index(r), k.add(first, unit), k.index(0)});
+        ValueRange{placeOfRank(piece, r), k.add(first, unit), k.index(0)});
     Value column = k.add(k.mul(group, options.group),
                          k.mul(unit, LCQStream::kUnitColumns));
     for (int64_t line = 0; line < lines; ++line)
@@ -406,13 +462,14 @@ Values LCQEmitter::addStagedGroup(RowBlock block, int64_t size, Piece piece,
   Values scales;
   for (int64_t plane = 0; plane < w().getPlanes(); ++plane)
     scales.push_back(k.loadVector(
-        stagedScales, {k.add(k.mul(own, w().getPlanes()), plane), k.index(0)}));
+        stagedScales, {placeOfScales(piece, group, plane), k.index(0)}));
+  llvm::SmallVector<Values> factors = ofDigits(scales);
   for (int64_t row = 0; row < size; ++row)
-    sums[row] = addGroup(
+    totals[row] = addGroup(
         block, group, row,
-        [&](int64_t r, int64_t line) { return dots[r][line]; }, scales,
-        sums[row]);
-  return sums;
+        [&](int64_t r, int64_t line) { return dots[r][line]; }, factors,
+        totals[row]);
+  return totals;
 }
 
 /// Adds the products of the piece, which is staged, to the sums of a block of
@@ -421,48 +478,63 @@ void LCQEmitter::addStaged(int64_t size, RowBlock block, Value number,
                            Value slot, Piece piece) {
   block.size = k.index(size);
   Value lane = k.index(piece.part.lane);
-  Values own;
-  for (int64_t r = 0; r < size; ++r)
-    own.push_back(k.loadVector(sums, {number, k.add(slot, r), lane}));
-  Value full = k.min(piece.end, fullGroups);
-  own =
-      k.loop(piece.begin, full, k.index(1), own, [&](Value group, Values sums) {
-        return addStagedGroup(block, size, piece, group, std::move(sums),
-                              nullptr);
-      });
-  own = k.loop(full, piece.end, k.index(1), own, [&](Value group, Values sums) {
+  auto add = [&](Value group, Values totals, bool isFull) {
     Value columns = k.sub(w().padded, k.mul(group, options.group));
-    return addStagedGroup(block, size, piece, group, std::move(sums),
-                          k.div(columns, LCQStream::kUnitColumns));
-  });
-  for (int64_t r = 0; r < size; ++r)
-    k.storeVector(own[r], sums, {number, k.add(slot, r), lane});
+    Value units = k.div(columns, LCQStream::kUnitColumns);
+    return addStagedGroup(block, size, piece, group, std::move(totals),
+                          isFull ? nullptr : units);
+  };
+  // Only the totals of a run are in registers.
+  Values zeros(size, k.splat(0.0f));
+  int64_t scaleGroups = options.getScaleGroups();
+  k.loop(k.div(piece.begin, scaleGroups), k.ceilDiv(piece.end, scaleGroups),
+         [&](Value run) {
+           Values totals = forGroups(run, zeros, add);
+           for (int64_t r = 0; r < size; ++r) {
+             Values at = {number, k.add(slot, r), lane};
+             Value sum = k.loadVector(sums, at);
+             k.storeVector(addRun(block, run, r, totals[r], sum), sums, at);
+           }
+         });
 }
 
-/// The blocks of rows from `first` on, as many as have room, times a tile. A
-/// block has at least `least` rows.
-void LCQEmitter::emitTile(Value tile, Value blocks, Value first,
-                          int64_t least) {
+/// The blocks of rows from `first` on, as many as have room, times `tiles`
+/// tiles. A block has at least `least` rows.
+void LCQEmitter::emitTiles(Value tile, Value tiles, Value blocks, Value first,
+                           int64_t least) {
   Value last = k.min(k.add(first, kStagedBlocks), blocks);
-  auto forBlocks = [&](llvm::function_ref<void(RowBlock, Value)> body) {
+  Value used = k.mul(k.sub(last, first), blockRows);
+  auto forTiles = [&](llvm::function_ref<void(Value)> body) {
+    k.loop(k.index(0), tiles, body);
+  };
+  auto slotOf = [&](Value place, Value row) {
+    return k.add(k.mul(place, kStagedBlocks * blockRows), row);
+  };
+  auto forBlocks = [&](llvm::function_ref<void(RowBlock, Value, Value)> body) {
     k.loop(first, last, [&](Value number) {
-      body(rowBlock(k, rows, blocks, number),
-           k.mul(k.sub(number, first), blockRows));
+      RowBlock block = rowBlock(k, rows, blocks, number);
+      Value row = k.mul(k.sub(number, first), blockRows);
+      forTiles([&](Value place) { body(block, slotOf(place, row), place); });
     });
   };
-  Value used = k.mul(k.sub(last, first), blockRows);
   for (int64_t number = 0; number < options.weights; ++number)
-    k.loop(k.index(0), used, [&](Value row) {
-      k.storeVector(k.splat(0.0f, LCQStream::kTileRows), sums,
-                    {k.index(number), row, k.index(0)});
+    forTiles([&](Value place) {
+      k.loop(k.index(0), used, [&](Value row) {
+        k.storeVector(k.splat(0.0f, LCQStream::kTileRows), sums,
+                      {k.index(number), slotOf(place, row), k.index(0)});
+      });
     });
-  auto addPiece = [&](Piece piece) {
+  auto addPieces = [&](int64_t part, Value begin, Value end) {
+    auto pieceOf = [&](Value place) {
+      return Piece{{k.add(tile, place), part * k.lanes}, place, begin, end};
+    };
     k.loop(k.index(0), k.index(options.weights), [&](Value number) {
-      k.switchOn(number, 0, options.weights - 1,
-                 [&](int64_t i) { stagePiece(weights[i], piece); });
-      forBlocks([&](RowBlock block, Value slot) {
+      k.switchOn(number, 0, options.weights - 1, [&](int64_t i) {
+        forTiles([&](Value place) { stagePiece(weights[i], pieceOf(place)); });
+      });
+      forBlocks([&](RowBlock block, Value slot, Value place) {
         k.switchOn(block.size, least, blockRows, [&](int64_t size) {
-          addStaged(size, block, number, slot, piece);
+          addStaged(size, block, number, slot, pieceOf(place));
         });
       });
     });
@@ -470,11 +542,11 @@ void LCQEmitter::emitTile(Value tile, Value blocks, Value first,
   k.loop(k.index(0), w().groups, k.index(pieceGroups), [&](Value begin) {
     Value end = k.min(k.add(begin, pieceGroups), w().groups);
     for (int64_t p = 0; p < w().getParts(); ++p)
-      addPiece({{tile, p * k.lanes}, begin, end});
+      addPieces(p, begin, end);
   });
   for (int64_t p = 0; p < w().getParts(); ++p)
-    forBlocks([&](RowBlock block, Value slot) {
-      finish(block, slot, Part{tile, p * k.lanes});
+    forBlocks([&](RowBlock block, Value slot, Value place) {
+      finish(block, slot, Part{k.add(tile, place), p * k.lanes});
     });
 }
 
@@ -483,9 +555,11 @@ void LCQEmitter::emitManyRows(int64_t least) {
   Value blocks = k.ceilDiv(rows, blockRows);
   Value tiles = k.ceilDiv(columns, LCQStream::kTileRows);
   least = std::min(least, (blockRows + 1) / 2);
-  k.deal(tiles, next, workers, [&](Value tile) {
+  k.deal(k.ceilDiv(tiles, kStagedTiles), next, workers, [&](Value pair) {
+    Value tile = k.mul(pair, kStagedTiles);
+    Value count = k.min(k.sub(tiles, tile), k.index(kStagedTiles));
     k.loop(k.index(0), blocks, k.index(kStagedBlocks),
-           [&](Value first) { emitTile(tile, blocks, first, least); });
+           [&](Value first) { emitTiles(tile, count, blocks, first, least); });
   });
 }
 

@@ -15,7 +15,7 @@ using namespace nju;
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
-/// A group of x whose numbers are all smaller is 0: 127 over the largest of
+/// A run of x whose numbers are all smaller is 0: 127 over the largest of
 /// them stays finite.
 static constexpr float kLeastMagnitude = 1e-30f;
 
@@ -66,7 +66,7 @@ public:
   void emit();
 
 private:
-  void emitGroup(Value row, RowBlock block, Value number);
+  void emitRun(Value row, RowBlock block, Value run);
   /// Sums of the digits of a group.
   Values packGroup(Value row, RowBlock block, Value begin, Value end,
                    Value inverse);
@@ -75,9 +75,9 @@ private:
 
   KernelBuilder &k;
   int64_t group, blockRows, digits;
-  ActivationType activations;
   ValueRange arguments;
-  Value x, xq, scales, sums, padded, groups;
+  Value x, xq, scales, sums, padded;
+  LCQRowsLayout layout;
 };
 
 } // namespace
@@ -86,11 +86,11 @@ PackRowsEmitter::PackRowsEmitter(KernelBuilder &k, int64_t group,
                                  int64_t blockRows, ActivationType activations,
                                  ValueRange arguments)
     : k(k), group(group), blockRows(blockRows),
-      digits(LCQRowsLayout::getDigits(activations)), activations(activations),
-      arguments(arguments), x(arguments[2]), xq(k.flatten(arguments[3])),
+      digits(LCQRowsLayout::getDigits(activations)), arguments(arguments),
+      x(arguments[2]), xq(k.flatten(arguments[3])),
       scales(k.flatten(arguments[4])), sums(k.flatten(arguments[5])),
       padded(k.div(k.dim(arguments[3], 1), digits)),
-      groups(k.ceilDiv(padded, group)) {}
+      layout(k, activations, group, padded, k.ceilDiv(padded, group)) {}
 
 /// The digits of some i32, the higher one first, whose base is 256.
 Values PackRowsEmitter::splitDigits(Value rounded) {
@@ -111,7 +111,6 @@ Values PackRowsEmitter::splitDigits(Value rounded) {
 /// Stores digits of the columns from `column` on, four at a time.
 void PackRowsEmitter::storeColumns(Value digits, RowBlock block, Value column,
                                    Value line) {
-  LCQRowsLayout layout(k, activations, padded, groups);
   auto i8 = VectorType::get({k.lanes}, k.b.getI8Type());
   Value narrow = arith::TruncIOp::create(k.b, k.loc, i8, digits);
   for (int64_t i = 0; i < k.lanes; i += LCQStream::kUnitColumns) {
@@ -143,43 +142,49 @@ Values PackRowsEmitter::packGroup(Value row, RowBlock block, Value begin,
   return found;
 }
 
-/// Packs a group of a row.
-void PackRowsEmitter::emitGroup(Value row, RowBlock block, Value number) {
-  LCQRowsLayout layout(k, activations, padded, groups);
+/// Packs groups of a row that share a scale.
+void PackRowsEmitter::emitRun(Value row, RowBlock block, Value run) {
   float largest = digits == 1 ? 127.0f : 127.0f * 256;
   Value minus128 =
       arith::ConstantOp::create(k.b, k.loc, k.b.getI32IntegerAttr(-128));
-  Value begin = k.mul(number, group);
-  Value end = k.min(k.add(begin, group), padded);
-  auto [magnitude, notFinite] = findMagnitude(k, x, row, begin, end);
+  auto endOf = [&](Value groups) {
+    return k.min(k.mul(groups, group), padded);
+  };
+  auto [first, last] = layout.getGroups(run);
+  auto [magnitude, notFinite] =
+      findMagnitude(k, x, row, k.mul(first, group), endOf(last));
   Value isTiny = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT,
                                        magnitude, k.f32(kLeastMagnitude));
   Value inverse =
       k.select(isTiny, k.f32(0.0f), k.divf(k.f32(largest), magnitude));
   Value scale = k.addf(k.divf(magnitude, k.f32(largest)), notFinite);
-  Values found = packGroup(row, block, begin, end, inverse);
-  for (int64_t d = 0; d < digits; ++d) {
-    Value line = k.add(k.mul(k.sub(row, block.begin), digits), d);
-    Value at = layout.getGroup(block, number, line);
-    bool isHigh = digits == 2 && d == 0;
-    k.store(isHigh ? k.mulf(scale, k.f32(256.0f)) : scale, scales, {at});
-    k.store(k.mul(found[d], minus128), sums, {at});
-  }
+  Value own = k.sub(row, block.begin);
+  k.store(scale, scales, {layout.getScale(block, run, own)});
+  k.loop(first, last, [&](Value number) {
+    Values found = packGroup(row, block, k.mul(number, group),
+                             endOf(k.add(number, 1)), inverse);
+    for (int64_t d = 0; d < digits; ++d) {
+      Value line = k.add(k.mul(own, digits), d);
+      k.store(k.mul(found[d], minus128), sums,
+              {layout.getSum(block, number, line)});
+    }
+  });
 }
 
-/// Items that are dealt out are groups of rows.
+/// Items that are dealt out are runs of groups of rows.
 void PackRowsEmitter::emit() {
   Value rows = k.dim(x, 0), blocks = k.ceilDiv(rows, blockRows);
+  Value runs = layout.getScales();
   std::pair<Value, Value> share =
-      k.share(k.mul(rows, groups), arguments[0], arguments[1]);
-  Value perRow = k.max(groups, k.index(1));
+      k.share(k.mul(rows, runs), arguments[0], arguments[1]);
+  Value perRow = k.max(runs, k.index(1));
   k.loop(k.div(share.first, perRow), k.ceilDiv(share.second, perRow),
          [&](Value row) {
            RowBlock block = rowBlockOf(k, rows, blocks, row);
-           Value begin = k.mul(row, groups), end = k.add(begin, groups);
+           Value begin = k.mul(row, runs), end = k.add(begin, runs);
            k.loop(k.sub(k.max(share.first, begin), begin),
                   k.sub(k.min(share.second, end), begin),
-                  [&](Value number) { emitGroup(row, block, number); });
+                  [&](Value run) { emitRun(row, block, run); });
          });
 }
 

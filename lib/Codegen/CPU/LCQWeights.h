@@ -18,8 +18,8 @@ namespace nju {
 /// Where things lie in the rows of x that `packLCQRows` writes. Rows are cut
 /// into blocks of at most `getBlockRows` rows. A line is a digit of a row; the
 /// lines of a row follow each other. Of a block, xq has for each four columns
-/// those of all its lines, and scales and sums have for each group all its
-/// lines.
+/// those of all its lines, sums have for each group all its lines, and scales
+/// for each run of groups that share them all its rows.
 class LCQRowsLayout {
 public:
   using Value = KernelBuilder::Value;
@@ -32,10 +32,21 @@ public:
     return activations == ActivationType::Int16 ? 2 : 1;
   }
 
-  /// `depth` is K, filled up to whole lines of weights.
-  LCQRowsLayout(KernelBuilder &k, ActivationType activations, Value depth,
-                Value groups)
-      : k(k), digits(getDigits(activations)), depth(depth), groups(groups) {}
+  /// `depth` is K, filled up to whole lines of weights, and has `groups` groups
+  /// of `group` columns.
+  LCQRowsLayout(KernelBuilder &k, ActivationType activations, int64_t group,
+                Value depth, Value groups)
+      : k(k), digits(getDigits(activations)),
+        scaleGroups(LCQLinearOptions::getScaleGroups(group)), depth(depth),
+        groups(groups) {}
+
+  /// Runs of groups that share a scale.
+  Value getScales() { return k.ceilDiv(groups, scaleGroups); }
+  /// The groups of a run.
+  std::pair<Value, Value> getGroups(Value run) {
+    Value begin = k.mul(run, scaleGroups);
+    return {begin, k.min(k.add(begin, scaleGroups), groups)};
+  }
 
   /// Where in xq line `line` of a block has its four columns from `column` on.
   Value getColumns(RowBlock block, Value column, Value line) {
@@ -43,16 +54,21 @@ public:
     return k.add(k.mul(k.mul(block.begin, digits), depth),
                  k.add(k.mul(column, lines), k.mul(line, 4)));
   }
-  /// Where scales and sums have a group of the line.
-  Value getGroup(RowBlock block, Value group, Value line) {
+  /// Where sums have a group of the line.
+  Value getSum(RowBlock block, Value group, Value line) {
     Value lines = k.mul(block.size, digits);
     return k.add(k.mul(k.mul(block.begin, digits), groups),
                  k.add(k.mul(group, lines), line));
   }
+  /// Where scales have that of a run of groups of the block's row.
+  Value getScale(RowBlock block, Value run, Value row) {
+    return k.add(k.mul(block.begin, getScales()),
+                 k.add(k.mul(run, block.size), row));
+  }
 
 private:
   KernelBuilder &k;
-  int64_t digits;
+  int64_t digits, scaleGroups;
   Value depth, groups;
 };
 

@@ -193,13 +193,14 @@ llvm::ArrayRef<Value> Expansion::rounded(ImplicitLocOpBuilder &b, Value rows,
   auto alloc = [&](int64_t size, Type element) -> Value {
     if (!rounds)
       return memref::AllocOp::create(b, MemRefType::get({1, 1}, element));
-    auto type = MemRefType::get({ShapedType::kDynamic, digits * size}, element);
+    auto type = MemRefType::get({ShapedType::kDynamic, size}, element);
     return memref::AllocOp::create(b, type, ValueRange{count});
   };
   Rounded rounded{rows, key, {}};
-  rounded.copies = {alloc(columns, b.getI8Type()),
-                    alloc(groups, b.getF32Type()),
-                    alloc(groups, b.getI32Type())};
+  int64_t scales = llvm::divideCeil(groups, options.getScaleGroups());
+  rounded.copies = {alloc(digits * columns, b.getI8Type()),
+                    alloc(scales, b.getF32Type()),
+                    alloc(digits * groups, b.getI32Type())};
   if (rounds)
     launch(b, library.packLCQRows(options.group, options.activations), {},
            {matrix}, rounded.copies);

@@ -54,7 +54,7 @@
 
 // With two ranks, two tiles have room for their sums; four would not. Where
 // look-ups ignore upper bits, codes are not masked.
-// RANKS: loop dots=16 embedded=0 look-ups=16 masks=0 converted=0 stack={{[0-3]}}
+// RANKS: loop dots=16 embedded=0 look-ups=16 masks=0 converted=0 stack={{[0-4]}}
 
 // The bits of the last two units are put together by one instruction.
 // THREE-LABEL: nju_lcq_linear

@@ -176,10 +176,11 @@ struct PackedRows {
              int64_t lineColumns, int64_t digits, int64_t blockLines)
       : x(std::move(from)), rows(x.size() / depth), depth(depth),
         padded((depth + lineColumns - 1) / lineColumns * lineColumns),
-        groups((padded + group - 1) / group), digits(digits),
+        groups((padded + group - 1) / group),
+        scaleColumns(LCQLinearOptions::getScaleGroups(group) * group),
+        runs((padded + scaleColumns - 1) / scaleColumns), digits(digits),
         blocks((rows * digits + blockLines - 1) / blockLines),
-        xq(rows * digits * padded + 1, 99),
-        scales(rows * digits * groups + 1, -1),
+        xq(rows * digits * padded + 1, 99), scales(rows * runs + 1, -1),
         sums(rows * digits * groups + 1, -1) {}
 
   void pack(KernelJIT &jit, const std::string &name, int64_t workers) {
@@ -187,7 +188,7 @@ struct PackedRows {
     for (int64_t w = 0; w < workers; ++w)
       kernel(w, workers, NJU_ARG2(x.data(), rows, depth),
              NJU_ARG2(xq.data(), rows, digits * padded),
-             NJU_ARG2(scales.data(), rows, digits * groups),
+             NJU_ARG2(scales.data(), rows, runs),
              NJU_ARG2(sums.data(), rows, digits * groups));
     EXPECT_EQ(xq.back(), 99);
     EXPECT_EQ(scales.back(), -1);
@@ -198,20 +199,31 @@ struct PackedRows {
     return xq[blockOf(row) * padded + column / 4 * 4 * lines(row) +
               line(row, digit) * 4 + column % 4];
   }
-  int64_t perGroup(int64_t row, int64_t group, int64_t digit = 0) const {
-    return blockOf(row) * groups + group * lines(row) + line(row, digit);
+  int32_t sum(int64_t row, int64_t group) const {
+    return sums[blockOf(row) * groups + group * lines(row) + line(row, 0)];
+  }
+  float scale(int64_t row, int64_t column) const {
+    int64_t first = blockOf(row) / digits, size = lines(row) / digits;
+    return scales[first * runs + column / scaleColumns * size + row - first];
   }
   /// x as the digits have it.
-  double value(int64_t row, int64_t column, int64_t group) const {
+  double value(int64_t row, int64_t column) const {
     double sum = 0;
     for (int64_t d = 0; d < digits; ++d)
-      sum += double(code(row, column, d)) *
-             scales[perGroup(row, column / group, d)];
-    return sum;
+      sum = 256 * sum + code(row, column, d);
+    return sum * scale(row, column);
+  }
+  /// The largest magnitude among the columns that share a scale.
+  float magnitude(int64_t row, int64_t column) const {
+    float largest = 0;
+    int64_t begin = column / scaleColumns * scaleColumns;
+    for (int64_t j = begin; j < std::min(begin + scaleColumns, depth); ++j)
+      largest = std::max(largest, std::abs(x[row * depth + j]));
+    return largest;
   }
 
   std::vector<float> x;
-  int64_t rows, depth, padded, groups, digits, blocks;
+  int64_t rows, depth, padded, groups, scaleColumns, runs, digits, blocks;
   std::vector<int8_t> xq;
   std::vector<float> scales;
   std::vector<int32_t> sums;
@@ -314,7 +326,7 @@ protected:
         threads.emplace_back([&, w] {
           kernel(w, workers, NJU_ARG2(x.x.data(), x.rows, x.depth),
                  NJU_ARG2(x.xq.data(), x.rows, x.digits * x.padded),
-                 NJU_ARG2(x.scales.data(), x.rows, x.digits * x.groups),
+                 NJU_ARG2(x.scales.data(), x.rows, x.runs),
                  NJU_ARG2(x.sums.data(), x.rows, x.digits * x.groups),
                  arguments...);
         });
@@ -351,8 +363,7 @@ void expectProduct(const Weights &weights, const PackedRows &x,
     for (int64_t n = 0; n < matrix.rows; ++n) {
       double sum = 0, size = 0;
       for (int64_t j = 0; j < matrix.columns; ++j) {
-        double product =
-            x.value(row, j, matrix.group) * values[n * matrix.columns + j];
+        double product = x.value(row, j) * values[n * matrix.columns + j];
         sum += product;
         size += std::abs(product);
       }
@@ -437,26 +448,25 @@ TEST_P(LCQMatMulTest, NoRowsWriteNothing) {
 
 TEST_P(LCQMatMulTest, RowsAreRoundedToTheNearest) {
   Kernels kernels(GetParam(), lcq::LCQOptions{4, 32, 1, 8, false});
-  int64_t depth = 75, group = 32;
+  int64_t depth = 203, group = 32;
   std::vector<float> x = randomRows(17 * depth, 9);
   PackedRows packed = kernels.pack(x, depth, 2);
-  ASSERT_EQ(packed.padded, 80);
-  ASSERT_EQ(packed.groups, 3);
+  ASSERT_EQ(packed.padded, 208);
+  ASSERT_EQ(packed.groups, 7);
+  ASSERT_EQ(packed.runs, 2);
   for (int64_t row = 0; row < 17; ++row)
     for (int64_t g = 0; g < packed.groups; ++g) {
       int64_t end = std::min((g + 1) * group, packed.padded);
       auto at = [&](int64_t j) { return j < depth ? x[row * depth + j] : 0; };
-      float magnitude = 0;
-      for (int64_t j = g * group; j < end; ++j)
-        magnitude = std::max(magnitude, std::abs(at(j)));
-      EXPECT_EQ(packed.scales[packed.perGroup(row, g)], magnitude / 127);
+      float magnitude = packed.magnitude(row, g * group);
+      EXPECT_EQ(packed.scale(row, g * group), magnitude / 127);
       int32_t sum = 0;
       for (int64_t j = g * group; j < end; ++j) {
         int8_t q = packed.code(row, j, 0);
         EXPECT_EQ(q, std::nearbyint(at(j) * (127 / magnitude)));
         sum += q;
       }
-      EXPECT_EQ(packed.sums[packed.perGroup(row, g)], -128 * sum);
+      EXPECT_EQ(packed.sum(row, g), -128 * sum);
     }
 }
 
@@ -467,7 +477,7 @@ TEST_P(LCQMatMulTest, TwoDigitsAreNearlyExact) {
     LCQLinearOptions options = kernelOptions(format);
     options.activations = ActivationType::Int16;
     Kernels kernels(GetParam(), options);
-    int64_t columns = 37, depth = 3 * 64 + 36, group = format.group;
+    int64_t columns = 37, depth = 3 * 64 + 36;
     Weights weights(columns, depth, format);
     std::vector<float> all = randomRows(40 * depth, 3), last;
     all[0] = 100, all[1] = -100, all[2] = 99.9999f;
@@ -478,11 +488,8 @@ TEST_P(LCQMatMulTest, TwoDigitsAreNearlyExact) {
       for (int64_t i = 0; i < rows * depth; ++i) {
         int64_t row = i / depth, j = i % depth;
         // Half a step of 127 * 256 to the largest magnitude.
-        float magnitude = 0;
-        for (int64_t c = j / group * group;
-             c < std::min(depth, j / group * group + group); ++c)
-          magnitude = std::max(magnitude, std::abs(x[row * depth + c]));
-        ASSERT_NEAR(packed.value(row, j, group), x[i], magnitude * 0x1.1p-16);
+        ASSERT_NEAR(packed.value(row, j), x[i],
+                    packed.magnitude(row, j) * 0x1.1p-16);
       }
       std::vector<float> y = kernels.run(weights, packed, 2);
       expectProduct(weights, packed, y);
@@ -533,19 +540,20 @@ TEST_P(LCQMatMulTest, RowsInF32AreExact) {
 TEST_P(LCQMatMulTest, RowsThatAreNotFiniteAreSeen) {
   lcq::LCQOptions format;
   Kernels kernels(GetParam(), format);
-  Weights weights(20, 96, format);
+  int64_t depth = 160;
+  Weights weights(20, depth, format);
   for (float value : {NAN, INFINITY, -INFINITY}) {
-    std::vector<float> x = randomRows(96, 2);
-    x[40] = value;
-    PackedRows packed = kernels.pack(x, 96);
+    std::vector<float> x = randomRows(depth, 2);
+    x[140] = value;
+    PackedRows packed = kernels.pack(x, depth);
     EXPECT_FALSE(std::isnan(packed.scales[0]));
     EXPECT_TRUE(std::isnan(packed.scales[1]));
     for (float result : kernels.run(weights, packed, 1))
       EXPECT_TRUE(std::isnan(result));
     // Nobody else's result is touched.
-    x = randomRows(20 * 96, 2);
-    x[7 * 96 + 3] = value;
-    packed = kernels.pack(x, 96);
+    x = randomRows(20 * depth, 2);
+    x[7 * depth + 3] = value;
+    packed = kernels.pack(x, depth);
     std::vector<float> y = kernels.run(weights, packed, 1);
     for (int64_t i = 0; i < 20 * 20; ++i)
       EXPECT_EQ(std::isnan(y[i]), i / 20 == 7) << i;

@@ -31,6 +31,7 @@
 #include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "nju/Support/LCQLayout.h"
 #include "llvm/ADT/StringMap.h"
+#include <algorithm>
 #include <optional>
 
 namespace nju {
@@ -108,6 +109,12 @@ struct LCQLinearOptions {
 
   /// Columns of the smallest number of whole lines.
   int64_t getLineColumns() const { return LCQLayout::getLineColumns(bits); }
+  /// Groups of weights whose columns of x share a scale: as many as fit into
+  /// 128 columns, at least one.
+  static int64_t getScaleGroups(int64_t group) {
+    return std::max<int64_t>(1, 128 / group);
+  }
+  int64_t getScaleGroups() const { return getScaleGroups(group); }
   /// Whether something is taken from all weights of a group.
   bool hasOffset() const { return offset || zeroBits; }
   /// Whether there is a kernel for these, where `supportsLCQ`.
@@ -161,13 +168,14 @@ public:
   ///  scales: memref<?x?xf32>, sums: memref<?x?xi32>): rounds x [T, K] to
   /// int8, or to int16, as `lcqLinear` reads it. With D digits (1 or 2) of a
   /// number, xq is [T, D * Kp], where Kp is K filled up to whole lines of
-  /// weights and gets zeros behind K; scales and sums are [T, D * groups of
-  /// Kp]. The order of their elements is that of `LCQRowsLayout`; with one row,
-  /// and one digit, it is the natural one. The largest magnitude of a group
-  /// becomes 127, or 127 * 256 = 256 * digit 0 + digit 1; x is about the sum of
-  /// scales * digits, and sums are those of the digits of a group, times -128.
-  /// A group with a NaN or an infinity has scales of NaN; one whose numbers are
-  /// all below 1e-30 becomes 0.
+  /// weights and gets zeros behind K; sums are [T, D * groups of Kp], and
+  /// scales [T, blocks of getScaleGroups() groups]. The order of their elements
+  /// is that of `LCQRowsLayout`; with one row, and one digit, it is the natural
+  /// one. The largest magnitude of such a block becomes 127, or 127 * 256 =
+  /// 256 * digit 0 + digit 1, so that x is about the scale times that; sums are
+  /// those of the digits of a group, times -128. A block with a NaN or an
+  /// infinity has a scale of NaN; one whose numbers are all below 1e-30 becomes
+  /// 0.
   mlir::func::FuncOp
   packLCQRows(int64_t group, ActivationType activations = ActivationType::Int8);
 
@@ -180,12 +188,13 @@ public:
   /// y = epilogue(x w, ..., others...) as `linear` does, with xq, scales and
   /// sums from `packLCQRows`, and codes, basis and factors those of an
   /// `lcq::PackedMatrix` [N, K]. Of x [T, K], the sizes are read. The dot
-  /// product of a group is an exact integer for each rank and digit; those of a
-  /// digit, times the scales of the weights, are added up (fused multiply-adds
-  /// in ascending order; then the offset, or the scale times the zero point,
-  /// times the sum of the digits), and that
-  /// to the result in a fused multiply-add with the scale of the digit: groups
-  /// in ascending order, the high digit first. With activations of f32 xq,
+  /// product of a group is an exact integer for each rank and digit. Those of
+  /// the groups that share a scale of x, times the scales of the weights (256
+  /// times as large for the high digit, which comes first), are added up in
+  /// fused multiply-adds: groups, digits and ranks in ascending order, behind
+  /// the ranks the offset, or the scale times the zero point, times the sum of
+  /// the digits. That is added to the result in a fused multiply-add with the
+  /// scale of x. With activations of f32 xq,
   /// scales and sums are not read but x itself, and an element of a product is
   /// a chain of fused multiply-adds in ascending k from 0 of x and the
   /// dequantized weights. `next` is as that of `linear`.
