@@ -30,7 +30,7 @@ static constexpr int kCalibrationRounds = 3;
 static constexpr int64_t kCalibrationTokens = 8192, kRefinementTokens = 40960;
 
 /// Changes when the same weights give another matrix than before.
-static constexpr llvm::StringLiteral kMethod = "lcq method 1";
+static constexpr llvm::StringLiteral kMethod = "lcq method 2";
 
 /// What `--calibration` is for text that the model says itself.
 static constexpr llvm::StringLiteral kOwnText = "self";

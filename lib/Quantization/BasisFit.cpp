@@ -11,6 +11,7 @@
 #include "Tile.h"
 #include "nju/Quantization/Baselines.h"
 #include "nju/Quantization/LowRank.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Parallel.h"
 #include <algorithm>
 #include <cmath>
@@ -58,6 +59,10 @@ private:
     GroupParameters parameters;
   };
 
+  llvm::Expected<std::vector<float>>
+  chooseBatches(const WeightRows &weights, ArrayRef<float> importance) const;
+  void addSample(const Tile &tile, int64_t g, float count,
+                 ArrayRef<float> importance);
   GroupBatch getBatch(const Sample &sample) const;
   /// Calls `body(index of sample)` on several threads.
   template <typename Body>
@@ -84,32 +89,110 @@ private:
 
 } // namespace
 
-llvm::Error BasisFitter::sample(const WeightRows &weights,
-                                ArrayRef<float> importance) {
+/// What the weights of each group of each tile [tiles, groups] weigh in the
+/// fit: their squares, by importance.
+static llvm::Expected<std::vector<double>>
+getEnergies(const WeightRows &weights, const LCQOptions &options,
+            ArrayRef<float> importance) {
+  int64_t columns = weights.getColumns(), groups = options.getGroups(columns);
+  int64_t tiles = (weights.getRows() + kLanes - 1) / kLanes;
+  std::vector<double> energies(tiles * groups);
+  llvm::Error failed =
+      forEachTiles(weights, [&](llvm::MutableArrayRef<Tile> read) {
+        for (const Tile &tile : read) {
+          double *out = energies.data() + tile.getFirstRow() / kLanes * groups;
+          for (int64_t j = 0; j < columns; ++j)
+            for (int64_t r = 0; r < tile.getRows(); ++r) {
+              double w =
+                  double(tile.getWeights()[j * kLanes + r]) * tile.getUnit(r);
+              out[j / options.group] +=
+                  w * w * (importance.empty() ? 1 : importance[j]);
+            }
+        }
+      });
+  if (failed)
+    return std::move(failed);
+  return energies;
+}
+
+/// How many batches each group of each tile [tiles, groups] stands for in the
+/// sample, 0 where it is not in it.
+llvm::Expected<std::vector<float>>
+BasisFitter::chooseBatches(const WeightRows &weights,
+                           ArrayRef<float> importance) const {
+  int64_t columns = weights.getColumns(), groups = options.getGroups(columns);
   int64_t tiles = (weights.getRows() + kLanes - 1) / kLanes;
   int64_t sampledTiles = std::min(tiles, kSampledTiles);
-  int64_t columns = weights.getColumns();
   int64_t step = 1 + sampledTiles * kLanes * columns / kSampledWeights;
-  for (int64_t i = 0; i < sampledTiles; ++i) {
-    llvm::Expected<Tile> tile =
-        readTile(weights, i * tiles / sampledTiles * kLanes);
+  std::vector<float> counts(tiles * groups);
+  int64_t even = 0;
+  for (int64_t i = 0; i < sampledTiles; ++i)
+    for (int64_t g = i % step; g < groups; g += step, ++even)
+      counts[i * tiles / sampledTiles * groups + g] = 1;
+  if (even == int64_t(counts.size()))
+    return counts;
+
+  // A single weight can outweigh all others together: whoever weighs more than
+  // one of the sample does on average is not left to chance.
+  llvm::Expected<std::vector<double>> energies =
+      getEnergies(weights, options, importance);
+  if (!energies)
+    return energies.takeError();
+  double limit = std::accumulate(energies->begin(), energies->end(), 0.) /
+                 std::max<int64_t>(even, 1);
+  auto isHeavy = [&](size_t batch) { return (*energies)[batch] > limit; };
+  int64_t heavy = 0, lightInSample = 0;
+  for (size_t batch = 0; batch < counts.size(); ++batch) {
+    heavy += isHeavy(batch);
+    lightInSample += !isHeavy(batch) && counts[batch] > 0;
+  }
+  if (heavy == 0)
+    return counts;
+  float represented =
+      float(counts.size() - heavy) / float(std::max<int64_t>(lightInSample, 1));
+  for (size_t batch = 0; batch < counts.size(); ++batch)
+    counts[batch] = isHeavy(batch) ? 1 : counts[batch] * represented;
+  return counts;
+}
+
+void BasisFitter::addSample(const Tile &tile, int64_t g, float count,
+                            ArrayRef<float> importance) {
+  Sample sample;
+  int64_t begin = g * options.group;
+  sample.columns = std::min(options.group, tile.getColumns() - begin);
+  const float *first = tile.getWeights() + begin * kLanes;
+  sample.weights.assign(first, first + sample.columns * kLanes);
+  // Tiles are scaled row by row; the basis counts all rows as they are.
+  for (size_t w = 0; w < sample.weights.size(); ++w)
+    sample.weights[w] *= tile.getUnit(w % kLanes);
+  if (!importance.empty()) {
+    ArrayRef<float> part = importance.slice(begin, sample.columns);
+    sample.importance.assign(part.begin(), part.end());
+  } else if (count != 1) {
+    sample.importance.assign(sample.columns, 1);
+  }
+  for (float &d : sample.importance)
+    d *= count;
+  samples.push_back(std::move(sample));
+}
+
+llvm::Error BasisFitter::sample(const WeightRows &weights,
+                                ArrayRef<float> importance) {
+  llvm::Expected<std::vector<float>> counts =
+      chooseBatches(weights, importance);
+  if (!counts)
+    return counts.takeError();
+  int64_t groups = options.getGroups(weights.getColumns());
+  for (size_t first = 0; first < counts->size(); first += groups) {
+    ArrayRef<float> ofTile = ArrayRef<float>(*counts).slice(first, groups);
+    if (llvm::all_of(ofTile, [](float count) { return count == 0; }))
+      continue;
+    llvm::Expected<Tile> tile = readTile(weights, first / groups * kLanes);
     if (!tile)
       return tile.takeError();
-    for (int64_t g = i % step; g < options.getGroups(columns); g += step) {
-      Sample sample;
-      int64_t begin = g * options.group;
-      sample.columns = std::min(options.group, columns - begin);
-      const float *first = tile->getWeights() + begin * kLanes;
-      sample.weights.assign(first, first + sample.columns * kLanes);
-      // Tiles are scaled row by row; the basis counts all rows as they are.
-      for (size_t w = 0; w < sample.weights.size(); ++w)
-        sample.weights[w] *= tile->getUnit(w % kLanes);
-      if (!importance.empty()) {
-        ArrayRef<float> part = importance.slice(begin, sample.columns);
-        sample.importance.assign(part.begin(), part.end());
-      }
-      samples.push_back(std::move(sample));
-    }
+    for (int64_t g = 0; g < groups; ++g)
+      if (ofTile[g] > 0)
+        addSample(*tile, g, ofTile[g], importance);
   }
   float magnitude = 0;
   for (const Sample &sample : samples)

@@ -15,9 +15,10 @@
 
 namespace nju::lcq {
 
-/// Fits the int8 basis of a matrix to some of its groups, spread evenly: at
-/// most about half a million weights. `importance` [columns] says how much the
-/// square of the error in a column counts; empty: all alike.
+/// Fits the int8 basis of a matrix to some of its groups: those spread evenly
+/// over it, about half a million weights at most, and those that weigh more
+/// than these do. `importance` [columns] says how much the square of the error
+/// in a column counts; empty: all alike.
 llvm::Expected<Basis> fitBasis(const WeightRows &weights,
                                const LCQOptions &options,
                                llvm::ArrayRef<float> importance);

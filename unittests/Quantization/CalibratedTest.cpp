@@ -199,6 +199,29 @@ TEST(Calibrated, BeatsDataFreeAndGPTQ) {
   }
 }
 
+TEST(Calibrated, FitsTheBasisToTheWeightThatOutweighsAll) {
+  // 16 rows of each 64 are sampled for the basis; the weight is in others.
+  constexpr int64_t kRows = 2048, kColumns = 64, kRow = 17, kColumn = 5;
+  Floats weights = makeNormal(kRows * kColumns, 33, 0.05);
+  weights[kRow * kColumns + kColumn] = 8;
+  Doubles moments(kColumns * kColumns);
+  for (int64_t j = 0; j < kColumns; ++j)
+    moments[j * kColumns + j] = j == kColumn ? 250 : 1;
+  Floats result = expectValue(quantizeCalibrated(
+                                  makeRows(weights, kRows, kColumns), moments,
+                                  parseOK("lcq:bits=2,rank=1,group=64")))
+                      .dequantize();
+  // Its 63 neighbours need a codeword near zero; with one at an eighth of the
+  // largest their error would be that of 1 each.
+  double error = 0;
+  for (int64_t j = 0; j < kColumns; ++j) {
+    int64_t i = kRow * kColumns + j;
+    error += j == kColumn ? 0 : std::pow(result[i] - weights[i], 2);
+  }
+  EXPECT_NEAR(result[kRow * kColumns + kColumn], 8, 0.2);
+  EXPECT_LT(error, 63);
+}
+
 TEST(Calibrated, DoesNotDependOnThreadsOrTheTypeOfH) {
   constexpr int64_t kRows = 150, kColumns = 130;
   Floats weights = makeNormal(kRows * kColumns, 25);
