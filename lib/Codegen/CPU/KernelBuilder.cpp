@@ -320,6 +320,22 @@ void KernelBuilder::dealApart(
   });
 }
 
+void KernelBuilder::dealRuns(Value count, Value next, Value workers,
+                             llvm::function_ref<void(Value, Value)> body) {
+  constexpr int64_t kRounds = 5;
+  deal(mul(workers, kRounds), next, workers, [&](Value ticket) {
+    auto half = [&](Value round) -> Value {
+      return arith::ShRUIOp::create(b, loc, count, round);
+    };
+    Value round = div(ticket, workers);
+    Value isLast = less(index(kRounds - 2), round);
+    Value begin = sub(count, half(round));
+    Value end = select(isLast, count, sub(count, half(add(round, 1))));
+    auto own = share(sub(end, begin), rem(ticket, workers), workers);
+    body(add(begin, own.first), add(begin, own.second));
+  });
+}
+
 Value KernelBuilder::elementwise(Block &block, ValueRange arguments) {
   IRMapping map;
   map.map(block.getArguments(), arguments);

@@ -143,6 +143,14 @@ public:
   void dealApart(Value count, int64_t streams, Value next, Value workers,
                  llvm::function_ref<void(llvm::ArrayRef<Value>)> body);
 
+  /// The same, but calls `body(begin, end)` for runs of items, so that a worker
+  /// reads what lies behind each other: each worker gets a run of the first
+  /// half of the items, then of half of what is left, and so on; short runs at
+  /// the end make up for workers that are slower than others. Runs can be
+  /// empty.
+  void dealRuns(Value count, Value next, Value workers,
+                llvm::function_ref<void(Value, Value)> body);
+
   /// What the block of scalar elementwise ops yields for these vectors, which
   /// stand for its arguments. Other values that it uses are constants.
   Value elementwise(mlir::Block &block, mlir::ValueRange arguments);

@@ -15,9 +15,8 @@
 // 16 rows of weights are 16 lanes, so that nothing is added across lanes and x
 // needs a broadcast of four bytes only.
 //
-// One row, or few: reading the weights is all that counts. Several tiles are
-// read at once, each far from the others, so that memory sees several linear
-// streams; what is looked up is multiplied by all rows.
+// One row, or few: reading the weights is all that counts. A worker reads one
+// run of tiles after the other; what is looked up is multiplied by all rows.
 //
 // Many rows: what is looked up is kept, so that looking up costs nothing.
 //
@@ -141,8 +140,8 @@ private:
   Value workers, xq, xScales, xSums, next;
   Value fullGroups; ///< Those of whole sets of which no one is missing.
   std::vector<LCQWeights> weights;
-  /// Sums, [weights, rows, rows of a tile]: the rows of x of as many tiles as
-  /// are multiplied at once.
+  /// Sums, [weights, rows, rows of a tile]: of many rows, those of x for as
+  /// many tiles as are multiplied at once.
   Value sums;
   /// Looked up, [tiles and ranks, units of a piece, bytes]; scales, [tiles and
   /// planes of all groups, lanes].
@@ -346,7 +345,6 @@ Values LCQEmitter::addFew(LCQWeights &w, int64_t size, Value group,
 void LCQEmitter::emitParts(int64_t size, ArrayRef<Part> parts,
                            int64_t distance) {
   RowBlock block{k.index(0), k.index(size)};
-  auto slotOf = [&](size_t p) { return p * k.lanes / 16 * size; };
   for (auto [number, w] : llvm::enumerate(weights)) {
     Value restColumns = k.sub(w.padded, k.mul(fullGroups, options.group));
     Value restSets = k.div(restColumns, w.getSetColumns());
@@ -365,33 +363,31 @@ void LCQEmitter::emitParts(int64_t size, ArrayRef<Part> parts,
                });
     for (auto [i, sum] : llvm::enumerate(found)) {
       size_t p = i / size;
-      k.storeVector(sum, sums,
-                    {k.index(number), k.index(slotOf(p) + i % size),
-                     k.index(parts[p].lane)});
+      k.storeVector(
+          sum, sums,
+          {k.index(number), k.index(i % size), k.index(parts[p].lane)});
     }
   }
-  for (auto [p, part] : llvm::enumerate(parts))
-    finish(block, k.index(slotOf(p)), part);
+  for (const Part &part : parts)
+    finish(block, k.index(0), part);
 }
 
 /// As few rows as have all their sums in registers.
 void LCQEmitter::emitFewRows(int64_t size) {
-  int64_t partsOfTile = w().getParts();
-  int64_t streams = std::clamp<int64_t>(getPartsAtOnce(size) / partsOfTile, 1,
-                                        target.getReadStreams());
-  bool single = getPartsAtOnce(size) < partsOfTile;
-  int64_t distance = size > 1 && streams == 1 ? target.getBlockPrefetchBytes()
-                                              : target.getPrefetchBytes();
+  bool together = getPartsAtOnce(size) >= w().getParts();
+  int64_t distance =
+      size > 1 ? target.getBlockPrefetchBytes() : target.getPrefetchBytes();
   Value tiles = k.ceilDiv(columns, LCQStream::kTileRows);
-  k.dealApart(tiles, streams, next, workers, [&](ArrayRef<Value> tiles) {
-    llvm::SmallVector<Part> parts;
-    for (Value tile : tiles)
-      for (int64_t p = 0; p < partsOfTile; ++p)
+  k.dealRuns(tiles, next, workers, [&](Value first, Value last) {
+    k.loop(first, last, [&](Value tile) {
+      llvm::SmallVector<Part> parts;
+      for (int64_t p = 0; p < w().getParts(); ++p)
         parts.push_back({tile, p * k.lanes});
-    if (!single)
-      return emitParts(size, parts, distance);
-    for (const Part &part : parts)
-      emitParts(size, part, distance);
+      if (together)
+        return emitParts(size, parts, distance);
+      for (const Part &part : parts)
+        emitParts(size, part, distance);
+    });
   });
 }
 

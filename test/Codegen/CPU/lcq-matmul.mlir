@@ -45,16 +45,14 @@
 // VNNI: vpdpbusd {{.*}}zmm
 // VNNI-NOT: vpmaddubsw
 
-// A group of 32 columns: one row in two tiles (of x86-64-v4), twelve rows with
-// looked-up weights from memory, eight rows with what is looked up for all. No
-// sums are moved.
-// LOOPS-DAG: loop dots=16 embedded=0 look-ups=16 masks=16 converted=4 stack=0
+// A group of 32 columns: one row, twelve rows with looked-up weights from
+// memory, eight rows with what is looked up for all. No sums are moved.
+// LOOPS-DAG: loop dots=8 embedded=8 look-ups=8 masks=8 converted=2 stack=0
 // LOOPS-DAG: loop dots=96 embedded=96 look-ups=0 masks=0 converted=12 stack=0
 // LOOPS-DAG: loop dots=64 embedded=64 look-ups=8 masks=8 converted=9 stack=0
 
-// With two ranks, two tiles have room for their sums; four would not. Where
-// look-ups ignore upper bits, codes are not masked.
-// RANKS: loop dots=16 embedded=0 look-ups=16 masks=0 converted=0 stack={{[0-4]}}
+// With two ranks, too. Where look-ups ignore upper bits, codes are not masked.
+// RANKS: loop dots=8 embedded=0 look-ups=8 masks=0 converted=0 stack={{[0-4]}}
 
 // The bits of the last two units are put together by one instruction.
 // THREE-LABEL: nju_lcq_linear
@@ -81,12 +79,12 @@
 // AVXVNNI: vpdpbusd {{.*}}ymm
 // AVXVNNI-NOT: vpmaddubsw
 
-// Four tiles at once and no prefetch: 32 dot products of four columns for a
-// group of 32 columns.
+// No prefetch for one row: 8 dot products of four columns for a group of 32
+// columns.
 // ZEN-LABEL: func.func @nju_lcq_linear_4x32x1x8(
 // ZEN-NOT: memref.prefetch
 // ZEN: scf.for {{.*}} iter_args
-// ZEN-COUNT-32: vpdpbusd.512
+// ZEN-COUNT-8: vpdpbusd.512
 // ZEN-NOT: memref.prefetch
 // ZEN: scf.yield
 
