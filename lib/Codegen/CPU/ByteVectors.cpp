@@ -92,6 +92,11 @@ Value ByteVectors::lookUp(Value table, Value codes) {
                      table.getType(), {table, codes});
 }
 
+Value ByteVectors::toSigned(Value values) {
+  return vnni ? arith::XOrIOp::create(k.b, k.loc, values, constant(i8, -128))
+              : values;
+}
+
 Value ByteVectors::start(Value corrections) {
   return vnni ? k.broadcast(corrections) : constant(i32, 0);
 }

@@ -26,12 +26,13 @@
 //         add up in registers
 //
 // x does not fit into L2, and is read as often as there are pairs of tiles.
+// Where the target has AMX, more rows than a block go to LCQMatMulAMX.cpp.
 //
 //===----------------------------------------------------------------------===//
 
 #include "LCQDense.h"
-#include "LCQWeights.h"
-#include "LinearOperands.h"
+#include "LCQMatMulAMX.h"
+#include "LCQProduct.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
 
@@ -44,24 +45,21 @@ using Values = KernelBuilder::Values;
 /// Few rows: groups of at most so many columns have code without loops, unless
 /// they have several ranks, of which the compiler would hold too much at once.
 static constexpr int64_t kUnrolledColumns = 256;
-/// Many rows: the same. Tiles and bytes of them that are looked up at once, and
-/// blocks of rows whose sums are kept for a tile.
+/// Many rows: the same. Blocks of rows whose sums are kept for a tile.
 static constexpr int64_t kUnrolledStaged = 32;
-static constexpr int64_t kStagedTiles = 2;
-static constexpr int64_t kStagedBytes = 16384;
 static constexpr int64_t kStagedBlocks = 48;
 
 namespace {
 
 /// Emits the body of `lcqLinear`.
-class LCQEmitter : LinearResult {
+class LCQEmitter : LCQProduct {
 public:
   LCQEmitter(KernelBuilder &k, const CPUTarget &target,
              const LCQLinearOptions &options, func::FuncOp function);
-  void emit();
+  /// Calls `emitTiles` for more rows than a block has, if it is given.
+  void emit(llvm::function_ref<void()> emitTiles);
 
 private:
-  using Part = LCQWeights::Part;
   using Factor = ByteVectors::Factor;
 
   /// Sums of a group for some lines (digits of rows) of x, and what they
@@ -71,29 +69,10 @@ private:
     return w().bytes.loadFactor(
         xq, {layout().getColumns(block, column, k.index(line))});
   }
-  Value addGroup(RowBlock block, Value group, int64_t row,
-                 llvm::function_ref<Value(int64_t, int64_t)> dot,
-                 ArrayRef<Values> scales, Value total);
-  Value addRun(RowBlock block, Value run, int64_t row, Value total, Value sum) {
-    Value at = layout().getScale(block, run, k.index(row));
-    return k.fma(total, k.broadcast(k.load(xScales, {at})), sum);
-  }
-  llvm::SmallVector<Values> ofDigits(Values scales);
   /// The groups of a run, full ones and then the last one if some of its sets
   /// are missing.
   Values forGroups(Value run, Values totals,
                    llvm::function_ref<Values(Value, Values, bool)> body);
-  Value toFloat(Value integers) {
-    return arith::SIToFPOp::create(k.b, k.loc, k.vectorType(k.lanes), integers);
-  }
-  /// With one plane its factors wait until the groups are summed.
-  bool scalesSums() const { return w().getPlanes() == 1; }
-  Value loadScales(LCQWeights &w, const Part &part, Value group,
-                   int64_t plane) {
-    return scalesSums() ? w.loadGroupScales(part, group, plane)
-                        : w.loadScales(part, group, plane);
-  }
-  void finish(RowBlock block, Value slot, const Part &part);
 
   int64_t getPartsAtOnce(int64_t rows) const;
   void emitFewRows(int64_t size);
@@ -103,122 +82,38 @@ private:
   Values addSet(LCQWeights &w, int64_t size, Value group, ArrayRef<Part> parts,
                 int64_t distance, Value set, Values dots);
 
-  /// The groups [begin, end) of a part, which are kept at place `place`.
-  struct Piece {
-    Part part;
-    Value place, begin, end;
-  };
-  Value placeOfScales(Piece piece, Value group, int64_t plane) {
-    Value own =
-        k.add(k.mul(piece.place, pieceGroups), k.sub(group, piece.begin));
-    return k.add(k.mul(own, w().getPlanes()), plane);
-  }
-  Value placeOfRank(Piece piece, int64_t rank) {
-    return k.add(k.mul(piece.place, options.rank), rank);
-  }
   void emitManyRows(int64_t least);
   void emitTiles(Value tile, Value tiles, Value blocks, Value first,
                  int64_t least);
-  void stagePiece(LCQWeights &w, Piece piece);
   void addStaged(int64_t size, RowBlock block, Value number, Value slot,
                  Piece piece);
   Values addStagedGroup(RowBlock block, int64_t size, Piece piece, Value group,
                         Values totals, Value units);
 
-  const LCQWeights &w() const { return weights.front(); }
-  LCQWeights &w() { return weights.front(); }
-  LCQRowsLayout layout() {
-    return {k, options.activations, options.group, w().padded, w().groups};
-  }
-  int64_t getGroupUnits() const {
-    return options.group / LCQStream::kUnitColumns;
-  }
-
-  const CPUTarget &target;
-  const LCQLinearOptions &options;
-  int64_t digits, blockRows, pieceGroups;
-  Value workers, xq, xScales, xSums, next;
   Value fullGroups; ///< Those of whole sets of which no one is missing.
-  std::vector<LCQWeights> weights;
-  /// Sums, [weights, rows, rows of a tile]: of many rows, those of x for as
-  /// many tiles as are multiplied at once.
-  Value sums;
-  /// Looked up, [tiles and ranks, units of a piece, bytes]; scales, [tiles and
-  /// planes of all groups, lanes].
-  Value staged, stagedScales;
 };
 
 } // namespace
 
+/// Rows of sums that are kept for a tile.
+static int64_t countSums(const CPUTarget &target,
+                         const LCQLinearOptions &options) {
+  int64_t rows = LCQRowsLayout::getBlockRows(target, options.activations);
+  // Other rows are those of tile products.
+  bool hasTiles = LCQRowsLayout::getTileColumns(target, options.group) != 0;
+  return hasTiles ? rows : kStagedBlocks * rows;
+}
+
 LCQEmitter::LCQEmitter(KernelBuilder &k, const CPUTarget &target,
                        const LCQLinearOptions &options, func::FuncOp function)
-    : LinearResult(k, options.epilogue, options.others,
-                   function.getArguments()
-                       .drop_front(LCQWeights::kRowArguments +
-                                   LCQWeights::kArguments * options.weights)
-                       .drop_back()),
-      target(target), options(options),
-      digits(LCQRowsLayout::getDigits(options.activations)),
-      blockRows(LCQRowsLayout::getBlockRows(target, options.activations)),
-      pieceGroups(options.getScaleGroups()) {
-  int64_t bytes = pieceGroups * options.group * options.rank * k.lanes;
-  pieceGroups *= std::max<int64_t>(1, kStagedBytes / (kStagedTiles * bytes));
-  ArrayRef<BlockArgument> arguments = function.getArguments();
-  workers = arguments[1];
-  xq = k.flatten(arguments[3]);
-  xScales = k.flatten(arguments[4]);
-  xSums = k.flatten(arguments[5]);
-  next = arguments.back();
-  Value depth = k.dim(arguments[2], 1);
-  for (int64_t w = 0; w < options.weights; ++w)
-    weights.emplace_back(
-        k, target, options, depth,
-        arguments.slice(LCQWeights::kRowArguments + LCQWeights::kArguments * w,
-                        LCQWeights::kArguments));
-  fullGroups = k.div(w().padded, options.group);
-  Type f32 = k.b.getF32Type();
-  sums = k.scratch({options.weights, kStagedTiles * kStagedBlocks * blockRows,
-                    LCQStream::kTileRows},
-                   f32);
-  staged = k.scratch(
-      {kStagedTiles * options.rank, pieceGroups * getGroupUnits(), k.lanes * 4},
-      k.b.getI8Type());
-  stagedScales =
-      k.scratch({kStagedTiles * pieceGroups * w().getPlanes(), k.lanes}, f32);
-}
+    : LCQProduct(k, target, options, function,
+                 kStagedTiles * countSums(target, options),
+                 /*wholeTiles=*/false),
+      fullGroups(k.div(w().padded, options.group)) {}
 
 Value LCQEmitter::startOf(RowBlock block, Value group, int64_t line) {
   return w().bytes.start(
       k.load(xSums, {layout().getSum(block, group, k.index(line))}));
-}
-
-/// The scales of weights for each digit of x, of which the first one counts 256
-/// times.
-llvm::SmallVector<Values> LCQEmitter::ofDigits(Values scales) {
-  if (digits == 1)
-    return {scales};
-  Values high;
-  for (Value scale : scales)
-    high.push_back(k.mulf(scale, k.splat(256.0f)));
-  return {high, scales};
-}
-
-/// What the total of row `row` of the block is with the dot products of a
-/// group, `dot(rank, line)`; `scales` are those of the weights.
-Value LCQEmitter::addGroup(RowBlock block, Value group, int64_t row,
-                           llvm::function_ref<Value(int64_t, int64_t)> dot,
-                           ArrayRef<Values> scales, Value total) {
-  for (int64_t d = 0; d < digits; ++d) {
-    int64_t line = row * digits + d;
-    for (int64_t r = 0; r < options.rank; ++r)
-      total = k.fma(toFloat(dot(r, line)), scales[d][r], total);
-    if (options.hasOffset()) {
-      Value at = layout().getSum(block, group, k.index(line));
-      total = k.fma(toFloat(k.broadcast(k.load(xSums, {at}))), scales[d].back(),
-                    total);
-    }
-  }
-  return total;
 }
 
 Values
@@ -234,26 +129,6 @@ LCQEmitter::forGroups(Value run, Values totals,
   };
   totals = loop(first, full, totals, true);
   return loop(k.max(first, full), last, totals, false);
-}
-
-/// Stores what becomes of the sums of a block from row `slot` of `sums` on: of
-/// a part of a tile.
-void LCQEmitter::finish(RowBlock block, Value slot, const Part &part) {
-  Value column = k.add(k.mul(part.tile, LCQStream::kTileRows), part.lane);
-  Value mask = maskOf(column);
-  Values factors;
-  if (scalesSums())
-    for (LCQWeights &own : weights)
-      factors.push_back(own.loadFactors(part, 0));
-  k.loop(k.index(0), block.size, [&](Value r) {
-    Values products;
-    for (int64_t number = 0; number < options.weights; ++number) {
-      Value sum = k.loadVector(
-          sums, {k.index(number), k.add(slot, r), k.index(part.lane)});
-      products.push_back(scalesSums() ? k.mulf(sum, factors[number]) : sum);
-    }
-    store(products, k.add(block.begin, r), column, mask);
-  });
 }
 
 //===----------------------------------------------------------------------===//
@@ -330,12 +205,13 @@ Values LCQEmitter::addFew(LCQWeights &w, int64_t size, Value group,
       scales.push_back(
           loadScales(w, part, w.getGroup(part.tile, group), plane));
     llvm::SmallVector<Values> factors = ofDigits(scales);
-    auto dot = [&, p = p](int64_t r, int64_t line) {
-      return dots[(p * options.rank + r) * lines + line];
-    };
     for (int64_t row = 0; row < size; ++row) {
+      auto dot = [&, p = p](int64_t r, int64_t d) {
+        return dots[(p * options.rank + r) * lines + row * digits + d];
+      };
       Value &total = totals[p * size + row];
-      total = addGroup(block, group, row, dot, factors, total);
+      total =
+          addGroup(block, group, k.index(row * digits), dot, factors, total);
     }
   }
   return totals;
@@ -353,14 +229,14 @@ void LCQEmitter::emitParts(int64_t size, ArrayRef<Part> parts,
                     isFull ? nullptr : restSets);
     };
     Values zeros(parts.size() * size, k.splat(0.0f));
-    Values found =
-        k.loop(k.index(0), layout().getScales(), k.index(1), zeros,
-               [&](Value run, Values sums) {
-                 Values totals = forGroups(run, zeros, add);
-                 for (size_t i = 0; i < sums.size(); ++i)
-                   sums[i] = addRun(block, run, i % size, totals[i], sums[i]);
-                 return sums;
-               });
+    Values found = k.loop(k.index(0), layout().getScales(), k.index(1), zeros,
+                          [&](Value run, Values sums) {
+                            Values totals = forGroups(run, zeros, add);
+                            for (size_t i = 0; i < sums.size(); ++i)
+                              sums[i] = addRun(block, run, k.index(i % size),
+                                               totals[i], sums[i]);
+                            return sums;
+                          });
     for (auto [i, sum] : llvm::enumerate(found)) {
       size_t p = i / size;
       k.storeVector(
@@ -395,29 +271,6 @@ void LCQEmitter::emitFewRows(int64_t size) {
 // Many rows
 //===----------------------------------------------------------------------===//
 
-/// Looks up the codes of the piece, and multiplies its scales out.
-void LCQEmitter::stagePiece(LCQWeights &w, Piece piece) {
-  k.loop(piece.begin, piece.end, [&](Value group) {
-    Value own = k.sub(group, piece.begin);
-    Value begin = w.getGroup(piece.part.tile, group);
-    for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
-      k.storeVector(loadScales(w, piece.part, begin, plane), stagedScales,
-                    {placeOfScales(piece, group, plane), k.index(0)});
-    Value columns = k.sub(w.padded, k.mul(group, options.group));
-    Value sets = k.min(k.index(w.getSets()), k.div(columns, w.getSetColumns()));
-    k.loop(k.index(0), sets, [&](Value set) {
-      Value first =
-          k.add(k.mul(own, getGroupUnits()), k.mul(set, w.getSetColumns() / 4));
-      auto units =
-          w.loadSet(piece.part, begin, set, target.getBlockPrefetchBytes());
-      for (auto [u, unit] : llvm::enumerate(units))
-        for (int64_t r = 0; r < options.rank; ++r)
-          k.storeVector(w.lookUp(unit, r), staged,
-                        {placeOfRank(piece, r), k.add(first, u), k.index(0)});
-    });
-  });
-}
-
 /// Adds a group of `units` units, or without `units` a full one, to the totals
 /// of the rows of a block.
 Values LCQEmitter::addStagedGroup(RowBlock block, int64_t size, Piece piece,
@@ -426,9 +279,10 @@ Values LCQEmitter::addStagedGroup(RowBlock block, int64_t size, Piece piece,
   Value first = k.mul(k.sub(group, piece.begin), getGroupUnits());
   auto bytes = VectorType::get({k.lanes * 4}, k.b.getI8Type());
   auto add = [&](int64_t r, Value unit, Values dots) {
-    Value values = vector::LoadOp::create(
-        k.b, k.loc, bytes, staged,
-        ValueRange{placeOfRank(piece, r), k.add(first, unit), k.index(0)});
+    Value values =
+        vector::LoadOp::create(k.b, k.loc, bytes, staged,
+                               ValueRange{placeOfRank(piece.place, r),
+                                          k.add(first, unit), k.index(0)});
     Value column = k.add(k.mul(group, options.group),
                          k.mul(unit, LCQStream::kUnitColumns));
     for (int64_t line = 0; line < lines; ++line)
@@ -457,14 +311,13 @@ Values LCQEmitter::addStagedGroup(RowBlock block, int64_t size, Piece piece,
   }
   Values scales;
   for (int64_t plane = 0; plane < w().getPlanes(); ++plane)
-    scales.push_back(k.loadVector(
-        stagedScales, {placeOfScales(piece, group, plane), k.index(0)}));
+    scales.push_back(loadStagedScales(piece, group, plane));
   llvm::SmallVector<Values> factors = ofDigits(scales);
-  for (int64_t row = 0; row < size; ++row)
-    totals[row] = addGroup(
-        block, group, row,
-        [&](int64_t r, int64_t line) { return dots[r][line]; }, factors,
-        totals[row]);
+  for (int64_t row = 0; row < size; ++row) {
+    auto dot = [&](int64_t r, int64_t d) { return dots[r][row * digits + d]; };
+    totals[row] = addGroup(block, group, k.index(row * digits), dot, factors,
+                           totals[row]);
+  }
   return totals;
 }
 
@@ -489,7 +342,8 @@ void LCQEmitter::addStaged(int64_t size, RowBlock block, Value number,
            for (int64_t r = 0; r < size; ++r) {
              Values at = {number, k.add(slot, r), lane};
              Value sum = k.loadVector(sums, at);
-             k.storeVector(addRun(block, run, r, totals[r], sum), sums, at);
+             k.storeVector(addRun(block, run, k.index(r), totals[r], sum), sums,
+                           at);
            }
          });
 }
@@ -504,21 +358,18 @@ void LCQEmitter::emitTiles(Value tile, Value tiles, Value blocks, Value first,
     k.loop(k.index(0), tiles, body);
   };
   auto slotOf = [&](Value place, Value row) {
-    return k.add(k.mul(place, kStagedBlocks * blockRows), row);
+    return k.add(k.mul(place, countSums(target, options)), row);
   };
   auto forBlocks = [&](llvm::function_ref<void(RowBlock, Value, Value)> body) {
     k.loop(first, last, [&](Value number) {
-      RowBlock block = rowBlock(k, rows, blocks, number);
+      RowBlock block = layout().getBlock(rows, number);
       Value row = k.mul(k.sub(number, first), blockRows);
       forTiles([&](Value place) { body(block, slotOf(place, row), place); });
     });
   };
   for (int64_t number = 0; number < options.weights; ++number)
     forTiles([&](Value place) {
-      k.loop(k.index(0), used, [&](Value row) {
-        k.storeVector(k.splat(0.0f, LCQStream::kTileRows), sums,
-                      {k.index(number), slotOf(place, row), k.index(0)});
-      });
+      clearSums(number, slotOf(place, k.index(0)), used);
     });
   auto addPieces = [&](int64_t part, Value begin, Value end) {
     auto pieceOf = [&](Value place) {
@@ -559,14 +410,22 @@ void LCQEmitter::emitManyRows(int64_t least) {
   });
 }
 
-void LCQEmitter::emit() {
+void LCQEmitter::emit(llvm::function_ref<void()> emitTiles) {
   int64_t few = 1;
   while (few < blockRows && getPartsAtOnce(few + 1) > 0)
     ++few;
+  auto emitMany = [&] {
+    if (few < blockRows || !emitTiles)
+      emitManyRows(few + 1);
+  };
   k.ifThenElse(
       k.less(k.sub(rows, k.index(1)), k.index(few)),
       [&] { k.switchOn(rows, 1, few, [&](int64_t n) { emitFewRows(n); }); },
-      [&] { emitManyRows(few + 1); });
+      [&] {
+        if (!emitTiles)
+          return emitMany();
+        k.ifThenElse(k.less(k.index(blockRows), rows), emitTiles, emitMany);
+      });
 }
 
 static std::string linearName(const LCQLinearOptions &options) {
@@ -608,13 +467,32 @@ func::FuncOp KernelLibrary::lcqLinear(const LCQLinearOptions &options) {
     arguments.push_back(dynamicMemRef(rank, f32));
   arguments.push_back(dynamicMemRef(2, f32));
   arguments.push_back(dynamicMemRef(1, types.getI64Type()));
+  bool isDense = options.activations == ActivationType::F32;
+  func::FuncOp tiles;
+  if (!isDense && LCQRowsLayout::getTileColumns(target, options.group))
+    tiles = create(name + "_amx", arguments);
   func::FuncOp function = create(name, arguments);
-  OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
-  KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  if (options.activations == ActivationType::F32)
-    emitDenseLCQLinear(k, target, options, function);
-  else
-    LCQEmitter(k, target, options, function).emit();
-  func::ReturnOp::create(k.b, k.loc);
+  auto emit = [&](func::FuncOp function, auto body) {
+    OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
+    auto end = func::ReturnOp::create(builder, module.getLoc());
+    builder.setInsertionPoint(end);
+    body(builder);
+  };
+  if (tiles)
+    emit(tiles, [&](OpBuilder &builder) {
+      emitTileLCQLinear(builder, target, options, tiles);
+    });
+  emit(function, [&](OpBuilder &builder) {
+    KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
+    if (isDense)
+      return emitDenseLCQLinear(k, target, options, function);
+    auto callTiles = [&] {
+      func::CallOp::create(k.b, k.loc, tiles, function.getArguments());
+    };
+    llvm::function_ref<void()> emitTiles;
+    if (tiles)
+      emitTiles = callTiles;
+    LCQEmitter(k, target, options, function).emit(emitTiles);
+  });
   return function;
 }

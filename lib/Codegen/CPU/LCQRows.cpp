@@ -61,8 +61,8 @@ namespace {
 /// Emits the body of `packLCQRows`.
 class PackRowsEmitter {
 public:
-  PackRowsEmitter(KernelBuilder &k, int64_t group, int64_t blockRows,
-                  ActivationType activations, ValueRange arguments);
+  PackRowsEmitter(KernelBuilder &k, const CPUTarget &target, int64_t group,
+                  ActivationType activations, ValueRange arguments, bool tiles);
   void emit();
 
 private:
@@ -74,7 +74,7 @@ private:
   void storeColumns(Value digits, RowBlock block, Value column, Value line);
 
   KernelBuilder &k;
-  int64_t group, blockRows, digits;
+  int64_t group, digits;
   ValueRange arguments;
   Value x, xq, scales, sums, padded;
   LCQRowsLayout layout;
@@ -82,15 +82,15 @@ private:
 
 } // namespace
 
-PackRowsEmitter::PackRowsEmitter(KernelBuilder &k, int64_t group,
-                                 int64_t blockRows, ActivationType activations,
-                                 ValueRange arguments)
-    : k(k), group(group), blockRows(blockRows),
-      digits(LCQRowsLayout::getDigits(activations)), arguments(arguments),
-      x(arguments[2]), xq(k.flatten(arguments[3])),
+PackRowsEmitter::PackRowsEmitter(KernelBuilder &k, const CPUTarget &target,
+                                 int64_t group, ActivationType activations,
+                                 ValueRange arguments, bool tiles)
+    : k(k), group(group), digits(LCQRowsLayout::getDigits(activations)),
+      arguments(arguments), x(arguments[2]), xq(k.flatten(arguments[3])),
       scales(k.flatten(arguments[4])), sums(k.flatten(arguments[5])),
       padded(k.div(k.dim(arguments[3], 1), digits)),
-      layout(k, activations, group, padded, k.ceilDiv(padded, group)) {}
+      layout(k, target, activations, group, padded, k.ceilDiv(padded, group),
+             tiles) {}
 
 /// The digits of some i32, the higher one first, whose base is 256.
 Values PackRowsEmitter::splitDigits(Value rounded) {
@@ -108,11 +108,14 @@ Values PackRowsEmitter::splitDigits(Value rounded) {
   return {high, low};
 }
 
-/// Stores digits of the columns from `column` on, four at a time.
+/// Stores digits of the columns from `column` on, as many at a time as lie
+/// together.
 void PackRowsEmitter::storeColumns(Value digits, RowBlock block, Value column,
                                    Value line) {
   auto i8 = VectorType::get({k.lanes}, k.b.getI8Type());
   Value narrow = arith::TruncIOp::create(k.b, k.loc, i8, digits);
+  if (layout.getAdjacentColumns() % k.lanes == 0)
+    return k.storeVector(narrow, xq, {layout.getColumns(block, column, line)});
   for (int64_t i = 0; i < k.lanes; i += LCQStream::kUnitColumns) {
     Value four = vector::ShuffleOp::create(
         k.b, k.loc, narrow, narrow, ArrayRef<int64_t>{i, i + 1, i + 2, i + 3});
@@ -173,14 +176,14 @@ void PackRowsEmitter::emitRun(Value row, RowBlock block, Value run) {
 
 /// Items that are dealt out are runs of groups of rows.
 void PackRowsEmitter::emit() {
-  Value rows = k.dim(x, 0), blocks = k.ceilDiv(rows, blockRows);
+  Value rows = k.dim(x, 0);
   Value runs = layout.getScales();
   std::pair<Value, Value> share =
       k.share(k.mul(rows, runs), arguments[0], arguments[1]);
   Value perRow = k.max(runs, k.index(1));
   k.loop(k.div(share.first, perRow), k.ceilDiv(share.second, perRow),
          [&](Value row) {
-           RowBlock block = rowBlockOf(k, rows, blocks, row);
+           RowBlock block = layout.getBlockOf(rows, row);
            Value begin = k.mul(row, runs), end = k.add(begin, runs);
            k.loop(k.sub(k.max(share.first, begin), begin),
                   k.sub(k.min(share.second, end), begin),
@@ -204,11 +207,38 @@ func::FuncOp KernelLibrary::packLCQRows(int64_t group,
                     dynamicMemRef(2, types.getI32Type())});
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), kPackLanes);
-  PackRowsEmitter(k, group, LCQRowsLayout::getBlockRows(target, activations),
-                  activations, function.getArguments())
-      .emit();
+  auto emit = [&](bool tiles) {
+    PackRowsEmitter(k, target, group, activations, function.getArguments(),
+                    tiles)
+        .emit();
+  };
+  if (LCQRowsLayout::getTileColumns(target, group)) {
+    Value rows = k.dim(function.getArgument(2), 0);
+    int64_t most = LCQRowsLayout::getBlockRows(target, activations);
+    k.ifThenElse(
+        k.less(k.index(most), rows), [&] { emit(true); }, [&] { emit(false); });
+  } else {
+    emit(false);
+  }
   func::ReturnOp::create(k.b, k.loc);
   return function;
+}
+
+int64_t KernelLibrary::getLCQColumns(int64_t columns,
+                                     const LCQLinearOptions &options) const {
+  bool tiles = LCQRowsLayout::getTileColumns(target, options.group) != 0;
+  return llvm::alignTo(columns,
+                       tiles ? options.group : options.getLineColumns());
+}
+
+Value KernelLibrary::countLCQRows(OpBuilder &b, Location loc, Value rows,
+                                  const LCQLinearOptions &options) const {
+  if (!LCQRowsLayout::getTileColumns(target, options.group))
+    return rows;
+  KernelBuilder k(b, loc, 1);
+  int64_t block = LCQRowsLayout::getBlockRows(target, options.activations,
+                                              /*tiles=*/true);
+  return k.mul(k.ceilDiv(rows, block), block);
 }
 
 //===----------------------------------------------------------------------===//

@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "LCQWeights.h"
+#include <algorithm>
 
 using namespace mlir;
 using namespace nju;
@@ -16,6 +17,9 @@ using Values = LCQWeights::Values;
 
 /// Of a group: so much is looked up at once.
 static constexpr int64_t kMostColumns = 8192;
+/// Columns of a tile of x: what its rows have room for, and with fewer it would
+/// be mostly empty.
+static constexpr int64_t kMostTileColumns = 64, kLeastTileColumns = 16;
 
 bool LCQLinearOptions::isValid() const {
   return bits >= 2 && bits <= 4 && rank >= 1 && rank <= 3 && group > 0 &&
@@ -26,11 +30,61 @@ bool LCQLinearOptions::isValid() const {
          (weights == 1 || weights == 2);
 }
 
+//===----------------------------------------------------------------------===//
+// LCQRowsLayout
+//===----------------------------------------------------------------------===//
+
 int64_t LCQRowsLayout::getBlockRows(const CPUTarget &target,
-                                    ActivationType activations) {
-  // Sums of a group and of all groups, and what they are made of.
-  int64_t lines = target.getVectorRegisters() == 32 ? 12 : 4;
+                                    ActivationType activations, bool tiles) {
+  // Without tiles: sums of a group and of all groups, and what they are made
+  // of.
+  int64_t lines = tiles                               ? kTileLines
+                  : target.getVectorRegisters() == 32 ? 12
+                                                      : 4;
   return lines / getDigits(activations);
+}
+
+int64_t LCQRowsLayout::getTileColumns(const CPUTarget &target, int64_t group) {
+  if (!target.hasAMXInt8())
+    return 0;
+  for (int64_t columns = std::min(group, kMostTileColumns);
+       columns >= kLeastTileColumns; --columns)
+    if (group % columns == 0 && columns % LCQLayout::kUnitColumns == 0)
+      return columns;
+  return 0;
+}
+
+LCQRowsLayout::LCQRowsLayout(KernelBuilder &k, const CPUTarget &target,
+                             ActivationType activations, int64_t group,
+                             Value depth, Value groups, bool tiles)
+    : k(k), digits(getDigits(activations)),
+      scaleGroups(LCQLinearOptions::getScaleGroups(group)),
+      blockRows(getBlockRows(target, activations, tiles)),
+      tileColumns(tiles ? getTileColumns(target, group) : 0), depth(depth),
+      groups(groups) {}
+
+RowBlock LCQRowsLayout::getBlock(Value rows, Value block) {
+  if (!tileColumns)
+    return rowBlock(k, rows, k.ceilDiv(rows, blockRows), block);
+  Value begin = k.mul(block, blockRows);
+  return {begin, k.min(k.sub(rows, begin), k.index(blockRows))};
+}
+
+RowBlock LCQRowsLayout::getBlockOf(Value rows, Value row) {
+  if (!tileColumns)
+    return rowBlockOf(k, rows, k.ceilDiv(rows, blockRows), row);
+  return getBlock(rows, k.div(row, blockRows));
+}
+
+Value LCQRowsLayout::getColumns(RowBlock block, Value column, Value line) {
+  Value begin = k.mul(k.mul(block.begin, digits), depth);
+  if (!tileColumns) {
+    Value lines = k.mul(block.size, digits);
+    return k.add(begin, k.add(k.mul(column, lines), k.mul(line, 4)));
+  }
+  Value tile = k.mul(k.div(column, tileColumns), tileColumns * kTileLines);
+  Value own = k.add(k.mul(line, tileColumns), k.rem(column, tileColumns));
+  return k.add(begin, k.add(tile, own));
 }
 
 //===----------------------------------------------------------------------===//

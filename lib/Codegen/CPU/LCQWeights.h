@@ -20,25 +20,37 @@ namespace nju {
 /// lines of a row follow each other. Of a block, xq has for each four columns
 /// those of all its lines, sums have for each group all its lines, and scales
 /// for each run of groups that share them all its rows.
+/// Tile products have blocks of 16 lines, of which xq has for each
+/// `getTileColumns` columns those of all its lines, of which the last block may
+/// lack some. They are for more rows than a block has without them.
 class LCQRowsLayout {
 public:
   using Value = KernelBuilder::Value;
 
+  /// Lines of a block of tile products.
+  static constexpr int64_t kTileLines = 16;
+
   /// The greatest number of rows of a block.
   static int64_t getBlockRows(const CPUTarget &target,
-                              ActivationType activations);
+                              ActivationType activations, bool tiles = false);
+  /// Columns of a tile of x, which a group is a whole number of; 0 if many rows
+  /// are not multiplied by tile products.
+  static int64_t getTileColumns(const CPUTarget &target, int64_t group);
   /// int8 digits of a number.
   static int64_t getDigits(ActivationType activations) {
     return activations == ActivationType::Int16 ? 2 : 1;
   }
 
-  /// `depth` is K, filled up to whole lines of weights, and has `groups` groups
-  /// of `group` columns.
-  LCQRowsLayout(KernelBuilder &k, ActivationType activations, int64_t group,
-                Value depth, Value groups)
-      : k(k), digits(getDigits(activations)),
-        scaleGroups(LCQLinearOptions::getScaleGroups(group)), depth(depth),
-        groups(groups) {}
+  /// `depth` is K, filled up to whole lines of weights, or to whole groups if
+  /// `getTileColumns` is not 0, and has `groups` groups of `group` columns.
+  LCQRowsLayout(KernelBuilder &k, const CPUTarget &target,
+                ActivationType activations, int64_t group, Value depth,
+                Value groups, bool tiles);
+
+  /// Block `block` of the rows.
+  RowBlock getBlock(Value rows, Value block);
+  /// The block that row `row` of the rows is in.
+  RowBlock getBlockOf(Value rows, Value row);
 
   /// Runs of groups that share a scale.
   Value getScales() { return k.ceilDiv(groups, scaleGroups); }
@@ -48,12 +60,10 @@ public:
     return {begin, k.min(k.add(begin, scaleGroups), groups)};
   }
 
-  /// Where in xq line `line` of a block has its four columns from `column` on.
-  Value getColumns(RowBlock block, Value column, Value line) {
-    Value lines = k.mul(block.size, digits);
-    return k.add(k.mul(k.mul(block.begin, digits), depth),
-                 k.add(k.mul(column, lines), k.mul(line, 4)));
-  }
+  /// Columns of a line that follow each other in xq.
+  int64_t getAdjacentColumns() const { return tileColumns ? tileColumns : 4; }
+  /// Where in xq line `line` of a block has its columns from `column` on.
+  Value getColumns(RowBlock block, Value column, Value line);
   /// Where sums have a group of the line.
   Value getSum(RowBlock block, Value group, Value line) {
     Value lines = k.mul(block.size, digits);
@@ -68,7 +78,8 @@ public:
 
 private:
   KernelBuilder &k;
-  int64_t digits, scaleGroups;
+  int64_t digits, scaleGroups, blockRows;
+  int64_t tileColumns; ///< 0 without tiles.
   Value depth, groups;
 };
 

@@ -186,21 +186,22 @@ llvm::ArrayRef<Value> Expansion::rounded(ImplicitLocOpBuilder &b, Value rows,
     if ((known.source == rows || !rounds) && known.key == key)
       return known.copies;
   int64_t columns = cast<MemRefType>(rows.getType()).getShape().back();
-  columns = llvm::alignTo(columns, step);
   int64_t groups = llvm::divideCeil(columns, options.group);
   Value matrix = flatten(b, rows, 1);
   Value count = memref::DimOp::create(b, matrix, 0);
-  auto alloc = [&](int64_t size, Type element) -> Value {
+  auto alloc = [&](Value rows, int64_t size, Type element) -> Value {
     if (!rounds)
       return memref::AllocOp::create(b, MemRefType::get({1, 1}, element));
     auto type = MemRefType::get({ShapedType::kDynamic, size}, element);
-    return memref::AllocOp::create(b, type, ValueRange{count});
+    return memref::AllocOp::create(b, type, ValueRange{rows});
   };
   Rounded rounded{rows, key, {}};
   int64_t scales = llvm::divideCeil(groups, options.getScaleGroups());
-  rounded.copies = {alloc(digits * columns, b.getI8Type()),
-                    alloc(scales, b.getF32Type()),
-                    alloc(digits * groups, b.getI32Type())};
+  rounded.copies = {
+      alloc(library.countLCQRows(b, b.getLoc(), count, options),
+            digits * library.getLCQColumns(columns, options), b.getI8Type()),
+      alloc(count, scales, b.getF32Type()),
+      alloc(count, digits * groups, b.getI32Type())};
   if (rounds)
     launch(b, library.packLCQRows(options.group, options.activations), {},
            {matrix}, rounded.copies);

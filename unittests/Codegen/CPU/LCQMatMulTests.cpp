@@ -168,26 +168,45 @@ struct Weights {
   lcq::PackedMatrix packed;
 };
 
+/// How rows are laid out: the greatest number of lines (digits of rows) in a
+/// block, and columns of a tile of more lines than that; 0 if there are none.
+struct RowsLayout {
+  RowsLayout(llvm::StringRef name, int64_t group) {
+    CPUTarget target = llvm::cantFail(CPUTarget::get(name));
+    blockLines = target.getVectorRegisters() == 32 ? 12 : 4;
+    // The most that a tile has room for and groups are a whole number of.
+    if (target.hasAMXInt8() && group >= 16)
+      tileColumns = group == 288 ? 48 : std::min<int64_t>(group, 64);
+  }
+  int64_t blockLines, tileColumns = 0;
+};
+
 /// Rows in int8 digits, as a kernel makes them.
 struct PackedRows {
-  /// Sizes, of weights whose lines have `lineColumns` columns, and the greatest
-  /// number of lines (digits of rows) in a block.
+  /// Sizes, of weights whose lines have `lineColumns` columns.
   PackedRows(std::vector<float> from, int64_t depth, int64_t group,
-             int64_t lineColumns, int64_t digits, int64_t blockLines)
+             int64_t lineColumns, int64_t digits, RowsLayout layout)
       : x(std::move(from)), rows(x.size() / depth), depth(depth),
         padded((depth + lineColumns - 1) / lineColumns * lineColumns),
         groups((padded + group - 1) / group),
         scaleColumns(LCQLinearOptions::getScaleGroups(group) * group),
         runs((padded + scaleColumns - 1) / scaleColumns), digits(digits),
-        blocks((rows * digits + blockLines - 1) / blockLines),
-        xq(rows * digits * padded + 1, 99), scales(rows * runs + 1, -1),
-        sums(rows * digits * groups + 1, -1) {}
+        tileColumns(rows * digits > layout.blockLines ? layout.tileColumns : 0),
+        blocks((rows * digits + layout.blockLines - 1) / layout.blockLines),
+        xqRows(rows), xqColumns(padded), scales(rows * runs + 1, -1),
+        sums(rows * digits * groups + 1, -1) {
+    if (layout.tileColumns) {
+      xqRows = (rows * digits + 15) / 16 * 16 / digits;
+      xqColumns = groups * group;
+    }
+    xq.assign(xqRows * digits * xqColumns + 1, 99);
+  }
 
   void pack(KernelJIT &jit, const std::string &name, int64_t workers) {
     auto *kernel = jit.get<PackRows>(name);
     for (int64_t w = 0; w < workers; ++w)
       kernel(w, workers, NJU_ARG2(x.data(), rows, depth),
-             NJU_ARG2(xq.data(), rows, digits * padded),
+             NJU_ARG2(xq.data(), xqRows, digits * xqColumns),
              NJU_ARG2(scales.data(), rows, runs),
              NJU_ARG2(sums.data(), rows, digits * groups));
     EXPECT_EQ(xq.back(), 99);
@@ -196,8 +215,11 @@ struct PackedRows {
   }
 
   int8_t code(int64_t row, int64_t column, int64_t digit) const {
-    return xq[blockOf(row) * padded + column / 4 * 4 * lines(row) +
-              line(row, digit) * 4 + column % 4];
+    int64_t together = tileColumns ? tileColumns : 4;
+    int64_t stride = tileColumns ? 16 : lines(row);
+    return xq[blockOf(row) * xqColumns +
+              (column / together * stride + line(row, digit)) * together +
+              column % together];
   }
   int32_t sum(int64_t row, int64_t group) const {
     return sums[blockOf(row) * groups + group * lines(row) + line(row, 0)];
@@ -223,7 +245,8 @@ struct PackedRows {
   }
 
   std::vector<float> x;
-  int64_t rows, depth, padded, groups, scaleColumns, runs, digits, blocks;
+  int64_t rows, depth, padded, groups, scaleColumns, runs, digits;
+  int64_t tileColumns, blocks, xqRows, xqColumns;
   std::vector<int8_t> xq;
   std::vector<float> scales;
   std::vector<int32_t> sums;
@@ -238,9 +261,13 @@ private:
   /// The first line of the row's block, its number of lines, and the place of
   /// one of the row's among them.
   int64_t blockOf(int64_t row) const {
+    if (tileColumns)
+      return row * digits / 16 * 16;
     return rows * block(row) / blocks * digits;
   }
   int64_t lines(int64_t row) const {
+    if (tileColumns)
+      return std::min<int64_t>(rows * digits - blockOf(row), 16);
     return rows * (block(row) + 1) / blocks * digits - blockOf(row);
   }
   int64_t line(int64_t row, int64_t digit) const {
@@ -281,78 +308,73 @@ mlir::func::FuncOp emitLinear(KernelLibrary &library, LCQLinearOptions options,
   return library.lcqLinear(options);
 }
 
-class LCQMatMulTest : public testing::TestWithParam<std::string> {
-protected:
-  /// Compiled kernels of a format.
-  struct Kernels {
-    template <typename Format>
-    Kernels(llvm::StringRef target, const Format &format)
-        : Kernels(target, kernelOptions(format)) {}
-    Kernels(llvm::StringRef target, const LCQLinearOptions &options,
-            const char *epilogue = nullptr)
-        : options(options),
-          blockLines(
-              llvm::cantFail(CPUTarget::get(target)).getVectorRegisters() == 32
-                  ? 12
-                  : 4),
-          jit(target, {[&](KernelLibrary &l) {
-                         auto function =
-                             l.packLCQRows(options.group, options.activations);
-                         packName = function.getName().str();
-                         return function;
-                       },
-                       [&](KernelLibrary &l) {
-                         auto function = emitLinear(l, options, epilogue);
-                         name = function.getName().str();
-                         return function;
-                       },
-                       [&](KernelLibrary &l) { return l.lcqRows(options); }}) {}
+/// Compiled kernels of a format.
+struct Kernels {
+  template <typename Format>
+  Kernels(llvm::StringRef target, const Format &format)
+      : Kernels(target, kernelOptions(format)) {}
+  Kernels(llvm::StringRef target, const LCQLinearOptions &options,
+          const char *epilogue = nullptr)
+      : options(options), layout(target, options.group),
+        jit(target, {[&](KernelLibrary &l) {
+                       auto function =
+                           l.packLCQRows(options.group, options.activations);
+                       packName = function.getName().str();
+                       return function;
+                     },
+                     [&](KernelLibrary &l) {
+                       auto function = emitLinear(l, options, epilogue);
+                       name = function.getName().str();
+                       return function;
+                     },
+                     [&](KernelLibrary &l) { return l.lcqRows(options); }}) {}
 
-    PackedRows pack(const std::vector<float> &x, int64_t depth,
-                    int64_t workers = 1) {
-      int64_t digits = options.activations == ActivationType::Int16 ? 2 : 1;
-      PackedRows packed(x, depth, options.group, options.getLineColumns(),
-                        digits, blockLines);
-      packed.pack(jit, packName, workers);
-      return packed;
-    }
+  PackedRows pack(const std::vector<float> &x, int64_t depth,
+                  int64_t workers = 1) {
+    int64_t digits = options.activations == ActivationType::Int16 ? 2 : 1;
+    PackedRows packed(x, depth, options.group, options.getLineColumns(), digits,
+                      layout);
+    packed.pack(jit, packName, workers);
+    return packed;
+  }
 
-    /// Calls the product on threads with the arguments behind those of x.
-    template <typename... Rest, typename... Arguments>
-    void call(PackedRows &x, int64_t workers, Arguments... arguments) {
-      auto *kernel = jit.get<LCQLinear<Rest...>>(name);
-      std::vector<std::thread> threads;
-      for (int64_t w = 0; w < workers; ++w)
-        threads.emplace_back([&, w] {
-          kernel(w, workers, NJU_ARG2(x.x.data(), x.rows, x.depth),
-                 NJU_ARG2(x.xq.data(), x.rows, x.digits * x.padded),
-                 NJU_ARG2(x.scales.data(), x.rows, x.runs),
-                 NJU_ARG2(x.sums.data(), x.rows, x.digits * x.groups),
-                 arguments...);
-        });
-      for (std::thread &thread : threads)
-        thread.join();
-    }
+  /// Calls the product on threads with the arguments behind those of x.
+  template <typename... Rest, typename... Arguments>
+  void call(PackedRows &x, int64_t workers, Arguments... arguments) {
+    auto *kernel = jit.get<LCQLinear<Rest...>>(name);
+    std::vector<std::thread> threads;
+    for (int64_t w = 0; w < workers; ++w)
+      threads.emplace_back([&, w] {
+        kernel(w, workers, NJU_ARG2(x.x.data(), x.rows, x.depth),
+               NJU_ARG2(x.xq.data(), x.xqRows, x.digits * x.xqColumns),
+               NJU_ARG2(x.scales.data(), x.rows, x.runs),
+               NJU_ARG2(x.sums.data(), x.rows, x.digits * x.groups),
+               arguments...);
+      });
+    for (std::thread &thread : threads)
+      thread.join();
+  }
 
-    std::vector<float> run(const Weights &weights, PackedRows &x,
-                           int64_t workers) {
-      int64_t columns = weights.packed.layout.rows, next = 0;
-      std::vector<float> y(x.rows * columns + 1, 12345);
-      call<NJU_MATRIX, NJU_MEMREF2(float), NJU_MEMREF1(int64_t)>(
-          x, workers, NJU_MATRIX_ARG(weights.packed),
-          NJU_ARG2(y.data(), x.rows, columns), NJU_ARG1(&next, 1));
-      EXPECT_EQ(y.back(), 12345);
-      EXPECT_EQ(next, 0);
-      y.pop_back();
-      return y;
-    }
+  std::vector<float> run(const Weights &weights, PackedRows &x,
+                         int64_t workers) {
+    int64_t columns = weights.packed.layout.rows, next = 0;
+    std::vector<float> y(x.rows * columns + 1, 12345);
+    call<NJU_MATRIX, NJU_MEMREF2(float), NJU_MEMREF1(int64_t)>(
+        x, workers, NJU_MATRIX_ARG(weights.packed),
+        NJU_ARG2(y.data(), x.rows, columns), NJU_ARG1(&next, 1));
+    EXPECT_EQ(y.back(), 12345);
+    EXPECT_EQ(next, 0);
+    y.pop_back();
+    return y;
+  }
 
-    LCQLinearOptions options;
-    int64_t blockLines;
-    std::string packName, name;
-    KernelJIT jit;
-  };
+  LCQLinearOptions options;
+  RowsLayout layout;
+  std::string packName, name;
+  KernelJIT jit;
 };
+
+class LCQMatMulTest : public testing::TestWithParam<std::string> {};
 
 /// A naive product of the rows as they were rounded with the weights.
 void expectProduct(const Weights &weights, const PackedRows &x,
@@ -373,7 +395,7 @@ void expectProduct(const Weights &weights, const PackedRows &x,
 }
 
 /// Of rows in int8.
-template <typename Kernels, typename Format>
+template <typename Format>
 void expectProducts(const std::string &target, const Format &format) {
   Kernels kernels(target, format);
   // Sizes with and without whole tiles, groups and lines; few and many rows.
@@ -385,21 +407,33 @@ void expectProducts(const std::string &target, const Format &format) {
                                            {8, 33, 3 * 64 + 36},
                                            {17, 37, 3 * 64 + 36},
                                            {40, 16, 1152},
+                                           {545, 300, 172},
                                            {1, 1, 16}}) {
     SCOPED_TRACE(format.str() + ", rows " + std::to_string(rows) + ", depth " +
                  std::to_string(depth));
     // Where there is one group only, it may be shorter than the format's.
     Weights weights(columns, depth, format);
-    PackedRows x = kernels.pack(randomRows(rows * depth, depth), depth);
-    expectProduct(weights, x, kernels.run(weights, x, 2));
+    std::vector<float> values = randomRows(rows * depth, depth), apart;
+    PackedRows x = kernels.pack(values, depth);
+    std::vector<float> y = kernels.run(weights, x, 2);
+    expectProduct(weights, x, y);
+    // With few rows at once the bits are the same, whatever makes them.
+    for (int64_t row = 0; row < rows; row += 7) {
+      PackedRows few =
+          kernels.pack({values.begin() + row * depth,
+                        values.begin() + std::min(row + 7, rows) * depth},
+                       depth);
+      llvm::append_range(apart, kernels.run(weights, few, 1));
+    }
+    EXPECT_EQ(0, std::memcmp(y.data(), apart.data(), y.size() * sizeof(float)));
   }
 }
 
 TEST_P(LCQMatMulTest, IsTheProductWithTheRoundedRows) {
   for (const lcq::LCQOptions &format : formats())
-    expectProducts<Kernels>(GetParam(), format);
+    expectProducts(GetParam(), format);
   for (const UniformFormat &format : uniformFormats())
-    expectProducts<Kernels>(GetParam(), format);
+    expectProducts(GetParam(), format);
 }
 
 TEST_P(LCQMatMulTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
@@ -421,6 +455,12 @@ TEST_P(LCQMatMulTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
             << rows << " rows, " << workers << " workers";
       }
   }
+}
+
+TEST(LCQTilesTest, ComeFromVectorsOf256BitsToo) {
+  for (const lcq::LCQOptions &format : {lcq::LCQOptions{3, 64, 2, 8, true},
+                                        lcq::LCQOptions{4, 32, 1, 8, false}})
+    expectProducts("x86-64-v3+emulated-amx", format);
 }
 
 TEST_P(LCQMatMulTest, LargestDotProductsAreExact) {
@@ -502,7 +542,7 @@ TEST_P(LCQMatMulTest, TwoDigitsAreNearlyExact) {
 }
 
 /// Of rows in f32.
-template <typename Kernels, typename Format>
+template <typename Format>
 void expectExactProducts(const std::string &target, const Format &format) {
   LCQLinearOptions options = kernelOptions(format);
   options.activations = ActivationType::F32;
@@ -531,10 +571,12 @@ void expectExactProducts(const std::string &target, const Format &format) {
 }
 
 TEST_P(LCQMatMulTest, RowsInF32AreExact) {
+  if (llvm::StringRef(GetParam()).ends_with("-amx"))
+    GTEST_SKIP() << "they are not multiplied by tiles";
   for (const lcq::LCQOptions &format : formats())
-    expectExactProducts<Kernels>(GetParam(), format);
+    expectExactProducts(GetParam(), format);
   for (const UniformFormat &format : uniformFormats())
-    expectExactProducts<Kernels>(GetParam(), format);
+    expectExactProducts(GetParam(), format);
 }
 
 TEST_P(LCQMatMulTest, RowsThatAreNotFiniteAreSeen) {
@@ -661,24 +703,28 @@ void expectRows(const std::string &target, const Format &format) {
 }
 
 TEST_P(LCQMatMulTest, RowsOfATableAreDequantized) {
+  if (llvm::StringRef(GetParam()).ends_with("-amx"))
+    GTEST_SKIP() << "they are not multiplied by tiles";
   for (const lcq::LCQOptions &format : formats())
     expectRows(GetParam(), format);
   for (const UniformFormat &format : uniformFormats())
     expectRows(GetParam(), format);
 }
 
-/// The host's targets, and AVX-512 without VNNI.
+/// The host's targets, and AVX-512 without VNNI; with AMX, emulated.
 std::vector<std::string> targets() {
   std::vector<std::string> list = runnableTargets();
   if (llvm::is_contained(list, "x86-64-v3"))
     list.push_back("x86-64-v4");
+  list.push_back("host+emulated-amx");
   return list;
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, LCQMatMulTest, testing::ValuesIn(targets()),
                          [](const auto &info) {
                            std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
+                           for (char &c : name)
+                             c = std::isalnum(c) ? c : '_';
                            return name;
                          });
 
