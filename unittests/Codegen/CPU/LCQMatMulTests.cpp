@@ -381,17 +381,21 @@ void expectProduct(const Weights &weights, const PackedRows &x,
                    const std::vector<float> &y) {
   const lcq::QuantizedMatrix &matrix = weights.matrix;
   std::vector<float> values = matrix.dequantize();
-  for (int64_t row = 0; row < x.rows; ++row)
+  for (int64_t row = 0; row < x.rows; ++row) {
+    std::vector<double> rounded;
+    for (int64_t j = 0; j < matrix.columns; ++j)
+      rounded.push_back(x.value(row, j));
     for (int64_t n = 0; n < matrix.rows; ++n) {
       double sum = 0, size = 0;
       for (int64_t j = 0; j < matrix.columns; ++j) {
-        double product = x.value(row, j) * values[n * matrix.columns + j];
+        double product = rounded[j] * values[n * matrix.columns + j];
         sum += product;
         size += std::abs(product);
       }
       ASSERT_NEAR(y[row * matrix.rows + n], sum, 1e-6 * size)
           << "row " << row << ", column " << n << " of " << matrix.rows;
     }
+  }
 }
 
 /// Of rows in int8.
