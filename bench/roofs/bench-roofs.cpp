@@ -10,6 +10,10 @@
 // line a number of threads. Units the CPU does not have are null.
 //
 //   bench-roofs [--bytes N] [THREADS...]
+//   bench-roofs --turns [--bytes N] THREADS
+//
+// With --turns it prints N, and for each line of its input the seconds that
+// reading N bytes takes at that moment.
 //
 //===----------------------------------------------------------------------===//
 
@@ -57,6 +61,18 @@ static void printRates(const ReadMeter &meter, unsigned threads) {
   fflush(stdout);
 }
 
+static void takeTurns(size_t bytes, unsigned threads) {
+  ReadMeter meter(bytes, threads);
+  printf("%zu\n", bytes);
+  fflush(stdout);
+  for (int c; (c = getchar()) != EOF;) {
+    if (c != '\n')
+      continue;
+    printf("%.9g\n", bytes / meter.measure(threads, 1));
+    fflush(stdout);
+  }
+}
+
 /// A whole number from 1 to `most`; ends the program if it is none.
 static size_t parseNumber(const char *text, size_t most) {
   char *rest;
@@ -71,12 +87,16 @@ static size_t parseNumber(const char *text, size_t most) {
 
 int main(int argc, char **argv) {
   size_t bytes = kDefaultBytes;
+  bool turns = false;
   std::vector<unsigned> threads;
   for (int i = 1; i < argc; ++i) {
     if (!strcmp(argv[i], "--bytes") && i + 1 < argc)
       bytes = parseNumber(argv[++i], size_t(1) << 40);
+    else if (!strcmp(argv[i], "--turns"))
+      turns = true;
     else if (argv[i][0] == '-') {
-      fprintf(stderr, "usage: bench-roofs [--bytes N] [THREADS...]\n");
+      fprintf(stderr,
+              "usage: bench-roofs [--turns] [--bytes N] [THREADS...]\n");
       return 1;
     } else
       threads.push_back(parseNumber(argv[i], 1024));
@@ -85,6 +105,10 @@ int main(int argc, char **argv) {
   if (threads.empty())
     threads =
         cores == 1 ? std::vector<unsigned>{1} : std::vector<unsigned>{1, cores};
+  if (turns) {
+    takeTurns(bytes, threads.back());
+    return 0;
+  }
   ReadMeter meter(bytes, *std::max_element(threads.begin(), threads.end()));
   for (unsigned count : threads)
     printRates(meter, count);

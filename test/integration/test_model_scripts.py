@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Tests examples/stories260K/convert.py, bench/make-model, bench/compare and the story grammar."""
+"""Tests examples/stories260K/convert.py, bench/make-model, bench/compare, bench/decode-steps and
+the story grammar."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CONVERT = REPOSITORY / "examples/stories260K/convert.py"
 MAKE_MODEL = REPOSITORY / "bench/make-model"
 COMPARE = REPOSITORY / "bench/compare"
+DECODE_STEPS = REPOSITORY / "bench/decode-steps"
 GRAMMAR = REPOSITORY / "examples/tiny-stories/grammar.py"
 SHARED = pathlib.Path(os.environ.get("NJU_SHARED", REPOSITORY.parent / "shared"))
 STORIES_260K = SHARED / "data/stories260K"
@@ -224,7 +226,15 @@ class MakeModelTest(FolderTest):
         self.assertRegex(result.stderr, r"^error: cannot write to '.*file': file exists$")
 
 
-class CompareTest(FolderTest):
+class ProgramTest(FolderTest):
+    def write(self, name: str, program: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!{sys.executable}\n{program}\n")
+        path.chmod(0o755)
+
+
+class CompareTest(ProgramTest):
     """With programs that print what a measurement would."""
 
     def setUp(self) -> None:
@@ -251,12 +261,6 @@ print(json.dumps({"peer": "p " + sys.argv[3], "threads": 1, "prefill512_tokens_p
         for script in ("llama_cpp_bench.py", "ort_genai.py", "openvino_bench.py"):
             self.write(f"peers/{script}", peer)
         self.write("model.so", "")
-
-    def write(self, name: str, program: str) -> None:
-        path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!{sys.executable}\n{program}\n")
-        path.chmod(0o755)
 
     def compare(self, *options) -> subprocess.CompletedProcess:
         return run(COMPARE, self.folder / "model.so", "--bin", self.folder / "bin", "--threads",
@@ -326,6 +330,46 @@ print(json.dumps({"peer": "p " + sys.argv[3], "threads": 1, "prefill512_tokens_p
                                  (("llama=y.so",), "'llama' is the name of a peer"),
                                  (("--peers", "x"), "--peers needs --checkpoint")):
             self.assertIn(message, self.compare(*options).stderr)
+
+
+class DecodeStepsTest(ProgramTest):
+    """With programs that answer as workers do."""
+
+    WORKER = """import sys
+print({0}, flush=True)
+for line in sys.stdin:
+    print({1}, flush=True)"""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.write("bin/bench-roofs", self.WORKER.format(2000, 20))
+        self.write("ours", self.WORKER.format(90, 1.0))
+        self.write("theirs", self.WORKER.format(100, 1.5))
+        self.write("model", "")
+
+    def measure(self, *options) -> subprocess.CompletedProcess:
+        model = self.folder / "model"
+        return run(DECODE_STEPS, f"a=nju:{model}", f"b=llama:{model}", *(options or
+                   ("--rounds", "2")), "--tools", self.folder / "bin",
+                   "--python", f"nju={self.folder / 'ours'}",
+                   "--python", f"llama={self.folder / 'theirs'}")
+
+    def test_prints_medians_of_ratios(self) -> None:
+        result = self.measure()
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for line in ("| a | 0 | 1.0 | 0.90 | 1.00 |", "| b | 0 | 0.7 | 0.67 | 1.50 |"):
+            self.assertIn(line, result.stdout)
+
+    def test_says_what_is_wrong(self) -> None:
+        self.write("theirs", "")
+        self.assertIn("error: b ended early", self.measure().stderr)
+        for options, message in ((("x",), "'x' is not of the form NAME=KIND:MODEL"),
+                                 (("x=y:z",), "'y' is none of nju, llama, ort, openvino"),
+                                 (("x=nju:z",), "there is no model 'z'"),
+                                 (("--python", "x=y"), "'x=y' is not of the form KIND=PATH"),
+                                 (("--steps", "0"), "'0' is not a whole number of at least 1"),
+                                 (("--rounds", "300"), "expected at most 251")):
+            self.assertIn(message, self.measure(*options).stderr)
 
 
 class PythonTest(FolderTest):
