@@ -320,8 +320,8 @@ void LCQTileEmitter::emitPiece(Value pair, Value begin, Value end, Value slot,
 /// there are sums for.
 void LCQTileEmitter::emitGroup(Value begin, Value end, Value first) {
   Value last = k.min(k.add(first, kBlocks), k.ceilDiv(rows, blockRows));
-  RowBlock block{k.mul(first, blockRows)};
-  block.size = k.sub(k.min(k.mul(last, blockRows), rows), block.begin);
+  Value row = k.mul(first, blockRows);
+  RowBlock block{row, k.sub(k.min(k.mul(last, blockRows), rows), row)};
   Value tileCount = k.ceilDiv(columns, kTile);
   auto forTiles = [&](llvm::function_ref<void(Value, Value)> body) {
     k.loop(begin, end, [&](Value pair) {
