@@ -19,6 +19,7 @@
 #include "nju/Target/MatrixRows.h"
 #include "nju/Transforms/Passes.h"
 #include "nju/checksum.h"
+#include "llvm/Support/Parallel.h"
 
 using namespace mlir;
 using namespace nju;
@@ -29,8 +30,13 @@ static constexpr int kCalibrationRounds = 3;
 /// tokens by heart.
 static constexpr int64_t kCalibrationTokens = 8192, kRefinementTokens = 40960;
 
+/// While a model is calibrated, matrices of at most so many bits are used in
+/// the place of the weights as soon as they are quantized: what comes after
+/// them is calibrated on the inputs that it is going to have.
+static constexpr unsigned kReplacingBits = 2;
+
 /// Changes when the same weights give another matrix than before.
-static constexpr llvm::StringLiteral kMethod = "lcq method 2";
+static constexpr llvm::StringLiteral kMethod = "lcq method 3";
 
 /// What `--calibration` is for text that the model says itself.
 static constexpr llvm::StringLiteral kOwnText = "self";
@@ -342,10 +348,30 @@ void Quantizer::addCosts(Job &job, const lcq::StoredMatrix &matrix) {
 
 bool Quantizer::isDone(const Job &job) { return job.isDone; }
 
+static bool replacesWeights(ParamOp codes) {
+  return codes.getFormat()->getBits() <= kReplacingBits;
+}
+
 Quantizer::Job *Quantizer::findJob(StringRef matrix) {
   auto *job = llvm::find_if(
       jobs, [&](Job &job) { return job.codes.getSymName() == matrix; });
   return job == jobs.end() ? nullptr : job;
+}
+
+/// The matrices that change the inputs of others, for keys.
+std::string Quantizer::describeReplaced() const {
+  Checksum checksum;
+  bool isAny = false;
+  for (const Job &job : jobs) {
+    ParamOp codes = job.codes;
+    if (!replacesWeights(codes))
+      continue;
+    std::string text = llvm::formatv("{0}: {1}\n", codes.getSymName(),
+                                     fromAttr(*codes.getFormat()).str());
+    checksum.update(text.data(), text.size());
+    isAny = true;
+  }
+  return isAny ? ", after " + checksum.hex() : "";
 }
 
 /// All matrices that are written. Those in the folder are done.
@@ -356,6 +382,8 @@ LogicalResult Quantizer::makeJobs(ModuleOp module) {
       jobs.push_back({param, "", false});
       totalBytes += bytesOf(param);
     }
+  if (dense)
+    method += describeReplaced();
   for (Job &job : jobs) {
     llvm::Expected<std::string> key = keyOf(job.codes);
     if (!key)
@@ -390,29 +418,77 @@ llvm::Error Quantizer::quantizeWithoutData(Job &job) {
   return save(job, *matrix, error);
 }
 
+/// Quantizes a matrix for the inputs that it has.
+llvm::Expected<lcq::QuantizedMatrix>
+Quantizer::calibrate(Job &job, const InputMoments &moments) {
+  auto rows = openWeightRows(job.codes);
+  if (!rows)
+    return rows.takeError();
+  lcq::CalibrationReport report;
+  llvm::Expected<lcq::QuantizedMatrix> matrix = lcq::quantizeCalibrated(
+      **rows, llvm::ArrayRef<float>(moments.moments),
+      fromAttr(*job.codes.getFormat()), kCalibrationRounds, &report);
+  if (!matrix)
+    return matrix.takeError();
+  double error =
+      report.zeroObjective > 0 ? report.objective / report.zeroObjective : 0.0;
+  if (options.refine)
+    matrices[job.codes.getSymName().str()] = *matrix;
+  else if (llvm::Error failed = save(job, *matrix, report.weights, error))
+    return std::move(failed);
+  return matrix;
+}
+
+/// A finished matrix in the form of the kernels.
+llvm::Expected<lcq::StoredMatrix> Quantizer::load(const Job &job) const {
+  ParamOp codes = job.codes;
+  std::optional<lcq::StoredMatrix> stored =
+      store.load(codes.getSymName(), job.key);
+  if (!stored)
+    return llvm::createStringError("its quantized form is no longer in '" +
+                                   store.getFolder() + "'");
+  return std::move(*stored);
+}
+
+/// A finished matrix as it was saved.
+llvm::Expected<lcq::QuantizedMatrix>
+Quantizer::loadMatrix(const Job &job) const {
+  llvm::Expected<lcq::StoredMatrix> stored = load(job);
+  if (!stored)
+    return stored.takeError();
+  ParamOp codes = job.codes;
+  SmallVector<int64_t> shape = codes.getMatrixShape();
+  auto layout = lcq::PackedLayout::get(lcq::QuantizedMatrix::create(
+      /*rows=*/shape[1], /*columns=*/shape[0], fromAttr(*codes.getFormat())));
+  if (!layout)
+    return layout.takeError();
+  return lcq::unpack({*layout, std::move(stored->basis),
+                      std::move(stored->factors), std::move(stored->codes)});
+}
+
+static WeightMatrix dequantize(const lcq::QuantizedMatrix &matrix,
+                               MLIRContext *context) {
+  HostTensor weights(Float32Type::get(context), {matrix.rows, matrix.columns});
+  auto values = weights.mutableElements<float>();
+  llvm::parallelFor(0, matrix.rows, [&](size_t row) {
+    matrix.dequantizeRow(row,
+                         values.slice(row * matrix.columns, matrix.columns));
+  });
+  return WeightMatrix(std::move(weights), /*isTransposed=*/true);
+}
+
 llvm::Error
 Quantizer::consume(InputMoments &moments,
                    llvm::MutableArrayRef<ExecutionListener::Weight> weights) {
   for (ExecutionListener::Weight &weight : weights) {
     Job *job = findJob(weight.param.getSymName());
-    if (!job || job->isDone)
+    if (!job || (job->isDone && !replacesWeights(job->codes)))
       continue;
-    auto rows = openWeightRows(job->codes);
-    if (!rows)
-      return rows.takeError();
-    lcq::CalibrationReport report;
-    llvm::Expected<lcq::QuantizedMatrix> matrix = lcq::quantizeCalibrated(
-        **rows, llvm::ArrayRef<float>(moments.moments),
-        fromAttr(*job->codes.getFormat()), kCalibrationRounds, &report);
+    auto matrix = job->isDone ? loadMatrix(*job) : calibrate(*job, moments);
     if (!matrix)
       return matrix.takeError();
-    double error = report.zeroObjective > 0
-                       ? report.objective / report.zeroObjective
-                       : 0.0;
-    if (options.refine)
-      matrices[job->codes.getSymName().str()] = std::move(*matrix);
-    else if (llvm::Error failed = save(*job, *matrix, report.weights, error))
-      return failed;
+    if (replacesWeights(job->codes))
+      weight.matrix = dequantize(*matrix, weight.param.getContext());
   }
   return llvm::Error::success();
 }
@@ -509,13 +585,11 @@ llvm::Expected<llvm::ArrayRef<char>> Quantizer::get(ParamOp param) {
   }
   if (currentName != name) {
     Job *job = findJob(name);
-    std::optional<lcq::StoredMatrix> known;
-    if (job)
-      known = store.load(name, job->key);
-    if (!known)
-      return llvm::createStringError("its quantized form is no longer in '" +
-                                     store.getFolder() + "'");
-    current = std::move(*known);
+    assert(job && "a matrix of the file was not quantized");
+    llvm::Expected<lcq::StoredMatrix> stored = load(*job);
+    if (!stored)
+      return stored.takeError();
+    current = std::move(*stored);
     currentName = name.str();
   }
   auto bytes = [](const auto &elements) {

@@ -70,6 +70,8 @@ private:
   llvm::Error
   consume(InputMoments &moments,
           llvm::MutableArrayRef<ExecutionListener::Weight> weights) override;
+  llvm::Expected<lcq::QuantizedMatrix> calibrate(Job &job,
+                                                 const InputMoments &moments);
   llvm::Error quantizeWithoutData(Job &job);
   mlir::LogicalResult readTokens(mlir::ModuleOp module);
   llvm::Error generateText(mlir::func::FuncOp step);
@@ -81,6 +83,9 @@ private:
   llvm::Error save(Job &job, const lcq::QuantizedMatrix &matrix,
                    const lcq::QuantizationError &error,
                    std::optional<double> outputError = std::nullopt);
+  llvm::Expected<lcq::StoredMatrix> load(const Job &job) const;
+  llvm::Expected<lcq::QuantizedMatrix> loadMatrix(const Job &job) const;
+  std::string describeReplaced() const;
   llvm::Expected<std::string> keyOf(ParamOp param) const;
   void addCosts(Job &job, const lcq::StoredMatrix &matrix);
 

@@ -31,7 +31,7 @@ struct CalibrationReport {
 
 /// Quantizes so that the outputs of a layer change little. `moments` [columns,
 /// columns] is X'X, or a multiple, for the inputs X [tokens, columns] of the
-/// layer in full precision; symmetric.
+/// layer; symmetric.
 ///
 /// The basis is fitted as without data, with the columns weighted by the
 /// diagonal of H. Then the columns get their codes from the first to the last,

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""What matrices are calibrated on: the outputs of those of 2 bits before them."""
+import json
+import pathlib
+import resource
+import subprocess
+import tempfile
+import unittest
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from test_quantized import WeightFile
+from test_ragged_batch import BIN, ROOT
+
+SOURCE = ROOT / "test/fixtures/llama-gqa-dynamo-opset18-past.onnx"
+FIRST, LAST = "val_102", "val_408"  # the queries of block 0, the end of block 1
+
+
+LIMIT = 100_000  # Bytes of a file: more than a matrix has, less than the model.
+
+
+class Calibrated(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        tokens = np.random.default_rng(3).integers(0, 100, (4, 32)).astype(np.int32)
+        np.save(self.folder / "tokens.npy", tokens)
+
+    def quantize(self, formats: dict, source=SOURCE, name="calibrated", check=True, **kwargs):
+        plan = {"default": "none", "head": "none", "embedding": "none", "tensors": formats}
+        (self.folder / "plan.json").write_text(json.dumps(plan))
+        return subprocess.run(
+            [BIN / "nju-compile", source, "-o", self.folder / name, "--quiet", "--max-tokens=64",
+             f"--quantize-plan={self.folder}/plan.json", f"--calibration={self.folder}/tokens.npy"],
+            check=check, capture_output=True, text=True, **kwargs)
+
+    def stored(self, name: str, formats: dict, source=SOURCE) -> list[bytes]:
+        self.quantize(formats, source)
+        file = WeightFile(self.folder / "calibrated.safetensors")
+        parts = file.quantized[name]
+        return [file.tensor(n).tobytes() for n in (name, parts["basis"], parts["factors"])]
+
+    def with_stored(self, name: str):
+        """The model with the weights that a matrix of the last file stands for."""
+        value = WeightFile(self.folder / "calibrated.safetensors").dequantize(name)
+        model = onnx.load(SOURCE)
+        tensors = [t for t in model.graph.initializer if list(t.dims) in (list(value.shape), list(value.T.shape))]
+        candidates = []
+        for tensor in tensors:
+            old = numpy_helper.to_array(tensor)
+            for new in (value, value.T):
+                if new.shape == old.shape:
+                    candidates.append((np.square(new - old).sum(), len(candidates), tensor, new))
+        _, _, tensor, new = min(candidates, key=lambda candidate: candidate[:2])
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(new), tensor.name))
+        onnx.save(model, self.folder / "replaced.onnx")
+        return self.folder / "replaced.onnx"
+
+    def test_inputs_are_those_of_matrices_of_2_bits(self):
+        alone = self.stored(LAST, {LAST: "lcq4"})
+        self.assertEqual(self.stored(LAST, {FIRST: "lcq4", LAST: "lcq4"}), alone)
+        self.assertEqual(self.stored(LAST, {FIRST: "lcq3", LAST: "lcq4"}), alone)
+        after = self.stored(LAST, {FIRST: "lcq2", LAST: "lcq4"})
+        self.assertNotEqual(after, alone)
+        self.assertEqual(self.stored(LAST, {LAST: "lcq4"}, self.with_stored(FIRST)), after)
+
+    def interrupt(self, formats: dict) -> list:
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
+
+        failed = self.quantize(formats, check=False, preexec_fn=limit)
+        self.assertEqual(failed.returncode, 1, failed.stderr)
+        return sorted((self.folder / "calibrated.quantizing").iterdir())
+
+    def test_goes_on_with_the_same_inputs(self):
+        formats = {"*": "lcq2"}
+        self.quantize(formats, name="whole")
+        whole = (self.folder / "whole.safetensors").read_bytes()
+        files = self.interrupt(formats)
+        self.assertGreater(len(files), 10)
+        for file in files[1::2]:
+            file.unlink()
+        self.quantize(formats)
+        self.assertEqual((self.folder / "calibrated.safetensors").read_bytes(), whole)
+        # Other formats before a matrix are other inputs.
+        self.interrupt({FIRST: "lcq4", LAST: "lcq4"})
+        after = self.stored(LAST, {FIRST: "lcq2", LAST: "lcq4"})
+        self.assertNotEqual(after, self.stored(LAST, {LAST: "lcq4"}))
+        self.interrupt({FIRST: "lcq4", LAST: "lcq4"})
+        self.assertEqual(self.stored(LAST, {FIRST: "lcq2", LAST: "lcq4"}), after)
+
+
+if __name__ == "__main__":
+    unittest.main()
