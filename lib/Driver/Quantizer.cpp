@@ -30,13 +30,8 @@ static constexpr int kCalibrationRounds = 3;
 /// tokens by heart.
 static constexpr int64_t kCalibrationTokens = 8192, kRefinementTokens = 40960;
 
-/// While a model is calibrated, matrices of at most so many bits are used in
-/// the place of the weights as soon as they are quantized: what comes after
-/// them is calibrated on the inputs that it is going to have.
-static constexpr unsigned kReplacingBits = 2;
-
 /// Changes when the same weights give another matrix than before.
-static constexpr llvm::StringLiteral kMethod = "lcq method 3";
+static constexpr llvm::StringLiteral kMethod = "lcq method 4";
 
 /// What `--calibration` is for text that the model says itself.
 static constexpr llvm::StringLiteral kOwnText = "self";
@@ -348,30 +343,22 @@ void Quantizer::addCosts(Job &job, const lcq::StoredMatrix &matrix) {
 
 bool Quantizer::isDone(const Job &job) { return job.isDone; }
 
-static bool replacesWeights(ParamOp codes) {
-  return codes.getFormat()->getBits() <= kReplacingBits;
-}
-
 Quantizer::Job *Quantizer::findJob(StringRef matrix) {
   auto *job = llvm::find_if(
       jobs, [&](Job &job) { return job.codes.getSymName() == matrix; });
   return job == jobs.end() ? nullptr : job;
 }
 
-/// The matrices that change the inputs of others, for keys.
-std::string Quantizer::describeReplaced() const {
+/// The matrices, which change the inputs of each other, for keys.
+std::string Quantizer::describeMatrices() const {
   Checksum checksum;
-  bool isAny = false;
   for (const Job &job : jobs) {
     ParamOp codes = job.codes;
-    if (!replacesWeights(codes))
-      continue;
     std::string text = llvm::formatv("{0}: {1}\n", codes.getSymName(),
                                      fromAttr(*codes.getFormat()).str());
     checksum.update(text.data(), text.size());
-    isAny = true;
   }
-  return isAny ? ", after " + checksum.hex() : "";
+  return ", among " + checksum.hex();
 }
 
 /// All matrices that are written. Those in the folder are done.
@@ -383,7 +370,7 @@ LogicalResult Quantizer::makeJobs(ModuleOp module) {
       totalBytes += bytesOf(param);
     }
   if (dense)
-    method += describeReplaced();
+    method += describeMatrices();
   for (Job &job : jobs) {
     llvm::Expected<std::string> key = keyOf(job.codes);
     if (!key)
@@ -425,9 +412,10 @@ Quantizer::calibrate(Job &job, const InputMoments &moments) {
   if (!rows)
     return rows.takeError();
   lcq::CalibrationReport report;
-  llvm::Expected<lcq::QuantizedMatrix> matrix = lcq::quantizeCalibrated(
-      **rows, llvm::ArrayRef<float>(moments.moments),
-      fromAttr(*job.codes.getFormat()), kCalibrationRounds, &report);
+  llvm::Expected<lcq::QuantizedMatrix> matrix =
+      lcq::quantizeCalibrated(**rows, llvm::ArrayRef<float>(moments.moments),
+                              fromAttr(*job.codes.getFormat()),
+                              kCalibrationRounds, &report, moments.deviation);
   if (!matrix)
     return matrix.takeError();
   double error =
@@ -482,13 +470,12 @@ Quantizer::consume(InputMoments &moments,
                    llvm::MutableArrayRef<ExecutionListener::Weight> weights) {
   for (ExecutionListener::Weight &weight : weights) {
     Job *job = findJob(weight.param.getSymName());
-    if (!job || (job->isDone && !replacesWeights(job->codes)))
+    if (!job)
       continue;
     auto matrix = job->isDone ? loadMatrix(*job) : calibrate(*job, moments);
     if (!matrix)
       return matrix.takeError();
-    if (replacesWeights(job->codes))
-      weight.matrix = dequantize(*matrix, weight.param.getContext());
+    weight.matrix = dequantize(*matrix, weight.param.getContext());
   }
   return llvm::Error::success();
 }

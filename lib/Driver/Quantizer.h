@@ -85,7 +85,7 @@ private:
                    std::optional<double> outputError = std::nullopt);
   llvm::Expected<lcq::StoredMatrix> load(const Job &job) const;
   llvm::Expected<lcq::QuantizedMatrix> loadMatrix(const Job &job) const;
-  std::string describeReplaced() const;
+  std::string describeMatrices() const;
   llvm::Expected<std::string> keyOf(ParamOp param) const;
   void addCosts(Job &job, const lcq::StoredMatrix &matrix);
 

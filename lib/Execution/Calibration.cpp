@@ -26,6 +26,7 @@ public:
       : consumer(consumer) {}
 
   llvm::Error onProducts(Value input, ArrayRef<HostTensor> runs,
+                         ArrayRef<HostTensor> original,
                          llvm::MutableArrayRef<Weight> weights) override;
 
 private:
@@ -34,7 +35,21 @@ private:
 
 } // namespace
 
+/// X'(X0 - X) for rows X and X0.
+static std::vector<float> getDeviation(const HostTensor &x,
+                                       const HostTensor &original, int64_t rows,
+                                       int64_t columns) {
+  std::vector<float> difference(rows * columns), result(columns * columns);
+  ArrayRef<float> from = x.elements<float>(), to = original.elements<float>();
+  for (size_t i = 0; i < difference.size(); ++i)
+    difference[i] = to[i] - from[i];
+  multiplyMatrices(columns, columns, rows, {from.data(), 1, columns},
+                   {difference.data(), columns}, result.data(), columns);
+  return result;
+}
+
 llvm::Error MomentsListener::onProducts(Value input, ArrayRef<HostTensor> runs,
+                                        ArrayRef<HostTensor> original,
                                         llvm::MutableArrayRef<Weight> weights) {
   InputMoments result;
   result.input = input;
@@ -46,6 +61,10 @@ llvm::Error MomentsListener::onProducts(Value input, ArrayRef<HostTensor> runs,
     multiplyTransposed(result.numRows, result.columns,
                        x.elements<float>().data(), result.columns,
                        result.moments.data());
+    if (runs.data() != original.data())
+      result.deviation =
+          getDeviation(x, nju::detail::joinRows(original, result.columns),
+                       result.numRows, result.columns);
   }
   // A sum of squares is finite if and only if all of them are and fit f32.
   for (int64_t i = 0; i < result.columns; ++i)

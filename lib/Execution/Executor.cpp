@@ -140,6 +140,11 @@ void Executor::releaseWeight(ParamOp param) {
     return;
   count(found->second.getData(), -1);
   weights.erase(found);
+  auto other = replaced.find(param);
+  if (other == replaced.end())
+    return;
+  count(other->second.getData(), -1);
+  replaced.erase(other);
 }
 
 /// A use of a weight is over; it was in memory beside the results.
@@ -167,20 +172,40 @@ llvm::Error Executor::announce(Value input, const RunTensors &runs) {
   // The listener may keep what it is given.
   for (const HostTensor &run : runs)
     live[run.bytes()].isOwn = false;
-  if (llvm::Error failed = listener->onProducts(input, runs, fed))
+  if (llvm::Error failed = listener->onProducts(input, getReplaced(runs),
+                                                getOriginal(runs), fed))
     return failed;
   for (ExecutionListener::Weight &weight : fed) {
-    WeightMatrix &own = weights[weight.param];
-    if (weight.matrix.getDepth() != own.getDepth() ||
-        weight.matrix.getColumns() != own.getColumns())
-      return llvm::createStringError("weight '" + weight.param.getSymName() +
-                                     "' was replaced by one of another shape");
-    count(weight.matrix.getData(), 1);
-    count(own.getData(), -1);
-    own = weight.matrix;
+    if (llvm::Error failed = replace(weight))
+      return failed;
     releaseWeight(weight.param);
   }
   return llvm::Error::success();
+}
+
+/// Takes what the listener left in the place of a weight.
+llvm::Error Executor::replace(ExecutionListener::Weight &weight) {
+  const WeightMatrix &own = weights[weight.param];
+  if (weight.matrix.getDepth() != own.getDepth() ||
+      weight.matrix.getColumns() != own.getColumns())
+    return llvm::createStringError("weight '" + weight.param.getSymName() +
+                                   "' was replaced by one of another shape");
+  if (weight.matrix.getData().bytes() == own.getData().bytes())
+    return llvm::Error::success();
+  count(weight.matrix.getData(), 1);
+  auto [known, isNew] = replaced.try_emplace(weight.param, weight.matrix);
+  if (!isNew) {
+    count(known->second.getData(), -1);
+    known->second = weight.matrix;
+  }
+  return llvm::Error::success();
+}
+
+ArrayRef<HostTensor> Executor::getOriginal(ArrayRef<HostTensor> runs) const {
+  return runs.size() > numRuns ? runs.take_front(numRuns) : runs;
+}
+ArrayRef<HostTensor> Executor::getReplaced(ArrayRef<HostTensor> runs) const {
+  return runs.size() > numRuns ? runs.drop_front(numRuns) : runs;
 }
 
 //===----------------------------------------------------------------------===//
@@ -199,11 +224,32 @@ llvm::Expected<RunTensors> Executor::computeLinear(LinearOp op) {
       return llvm::createStringError("its bias depends on the tokens");
     bias = runs[0];
   }
-  auto results = executeLinear(op, values[op.getInput()], *weight, bias);
+  auto results = multiply(op, param, bias);
   if (results) {
     finishWeight(param, *results);
     llvm::for_each(*results, [&](auto &result) { own(result); });
   }
+  return results;
+}
+
+/// The products with a weight, and if it was replaced those with what is in its
+/// place.
+llvm::Expected<RunTensors> Executor::multiply(LinearOp op, ParamOp param,
+                                              const HostTensor &bias) {
+  const RunTensors &inputs = values[op.getInput()];
+  auto other = replaced.find(param);
+  if (other == replaced.end())
+    return executeLinear(op, inputs, weights[param], bias);
+  auto results = executeLinear(op, getOriginal(inputs), weights[param], bias);
+  if (!results)
+    return results;
+  auto others = executeLinear(op, getReplaced(inputs), other->second, bias);
+  if (!others)
+    return others;
+  for (RunTensors *tensors : {&*results, &*others})
+    if (tensors->size() == 1)
+      tensors->resize(numRuns, HostTensor(tensors->front()));
+  results->append(others->begin(), others->end());
   return results;
 }
 
@@ -247,7 +293,7 @@ llvm::Expected<RunTensors> Executor::compute(Operation *op) {
     SmallVector<HostTensor> operands;
     for (Value operand : op->getOperands()) {
       const RunTensors &tensors = values[operand];
-      operands.push_back(tensors[tensors.size() == 1 ? 0 : run]);
+      operands.push_back(tensors[run % tensors.size()]);
     }
     const HostTensor *room = findRoom(op, operands, runs);
     llvm::Expected<HostTensor> result = executeOp(op, operands, room);
@@ -297,9 +343,13 @@ llvm::Error Executor::runOp(Operation *op) {
 llvm::Error Executor::runOps(llvm::SmallVector<RunTensors> arguments) {
   values.clear();
   weights.clear();
+  replaced.clear();
   live.clear();
   liveBytes = 0;
   statistics = ExecutionStatistics();
+  numRuns = 1;
+  for (const RunTensors &argument : arguments)
+    numRuns = std::max<size_t>(numRuns, argument.size());
   for (auto [argument, runs] : llvm::zip(function.getArguments(), arguments))
     if (llvm::Error failed = set(argument, std::move(runs)))
       return failed;
@@ -316,7 +366,7 @@ Executor::run(llvm::SmallVector<RunTensors> arguments) {
     return failed;
   llvm::SmallVector<RunTensors> results;
   for (Value result : function.getBody().front().getTerminator()->getOperands())
-    results.push_back(values[result]);
+    results.emplace_back(getReplaced(values[result]));
   values.clear();
   return results;
 }

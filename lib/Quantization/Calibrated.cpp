@@ -11,6 +11,7 @@
 #include "BasisFit.h"
 #include "CalibratedRows.h"
 #include "CheckWeights.h"
+#include "Correction.h"
 #include "llvm/ADT/Twine.h"
 #include <cmath>
 
@@ -138,29 +139,17 @@ private:
 
 } // namespace
 
-template <typename T>
+/// Quantizes a matrix for which everything is known to be right.
 static Expected<QuantizedMatrix>
-quantizeBy(const WeightRows &weights, ArrayRef<T> moments,
-           const LCQOptions &options, int rounds, CalibrationReport *report) {
-  if (llvm::Error invalid = options.verify())
-    return std::move(invalid);
-  int64_t rows = weights.getRows(), columns = weights.getColumns();
-  if (llvm::Error empty = checkShape(rows, columns))
-    return std::move(empty);
-  if (rounds < 1)
-    return llvm::createStringError(
-        Twine(rounds) + " rounds of calibration, expected 1 or more");
-  Expected<double> mean = getMeanDiagonal(moments, columns);
-  if (!mean)
-    return mean.takeError();
-  Calibration calibration{SquareMatrix(columns), SquareMatrix(columns), {}};
-  if (llvm::Error error = calibrate(moments, columns, *mean, calibration))
-    return std::move(error);
+quantizeRows(const WeightRows &weights, const Calibration &calibration,
+             double mean, const LCQOptions &options, int rounds,
+             CalibrationReport *report) {
   Expected<Basis> basis = fitBasis(weights, options, calibration.importance);
   if (!basis)
     return basis.takeError();
-
-  QuantizedMatrix matrix = QuantizedMatrix::create(rows, columns, options);
+  int64_t rows = weights.getRows();
+  QuantizedMatrix matrix =
+      QuantizedMatrix::create(rows, weights.getColumns(), options);
   matrix.basis = std::move(*basis);
   RowReports reports(rows, rounds);
   llvm::Error failed =
@@ -185,19 +174,65 @@ quantizeBy(const WeightRows &weights, ArrayRef<T> moments,
   matrix.scales.seal();
   matrix.offsets.seal();
   if (report)
-    reports.sum(*mean, *report);
+    reports.sum(mean, *report);
   return matrix;
+}
+
+static llvm::Error checkDeviation(ArrayRef<float> deviation, int64_t columns) {
+  if (!deviation.empty() && int64_t(deviation.size()) != columns * columns)
+    return llvm::createStringError(
+        Twine(deviation.size()) + " deviations do not fit a matrix of " +
+        Twine(columns) + " columns, expected " + Twine(columns * columns));
+  for (size_t i = 0; i < deviation.size(); ++i)
+    if (!std::isfinite(deviation[i]))
+      return llvm::createStringError(
+          "deviation of columns " + Twine(i / columns) + " and " +
+          Twine(i % columns) +
+          " is not finite, expected X'(X0 - X) of the layer's inputs");
+  return llvm::Error::success();
+}
+
+template <typename T>
+static Expected<QuantizedMatrix>
+quantizeBy(const WeightRows &weights, ArrayRef<T> moments,
+           const LCQOptions &options, int rounds, CalibrationReport *report,
+           ArrayRef<float> deviation) {
+  if (llvm::Error invalid = options.verify())
+    return std::move(invalid);
+  int64_t rows = weights.getRows(), columns = weights.getColumns();
+  if (llvm::Error empty = checkShape(rows, columns))
+    return std::move(empty);
+  if (rounds < 1)
+    return llvm::createStringError(
+        Twine(rounds) + " rounds of calibration, expected 1 or more");
+  Expected<double> mean = getMeanDiagonal(moments, columns);
+  if (!mean)
+    return mean.takeError();
+  Calibration calibration{SquareMatrix(columns), SquareMatrix(columns), {}};
+  if (llvm::Error error = calibrate(moments, columns, *mean, calibration))
+    return std::move(error);
+  if (llvm::Error error = checkDeviation(deviation, columns))
+    return std::move(error);
+  if (deviation.empty())
+    return quantizeRows(weights, calibration, *mean, options, rounds, report);
+  Expected<std::vector<float>> corrected =
+      correctWeights(weights, deviation, *mean, calibration.factor);
+  if (!corrected)
+    return corrected.takeError();
+  StridedWeights target(corrected->data(), WeightType::F32, rows, columns);
+  return quantizeRows(target, calibration, *mean, options, rounds, report);
 }
 
 Expected<QuantizedMatrix>
 nju::lcq::quantizeCalibrated(const WeightRows &weights, ArrayRef<float> moments,
                              const LCQOptions &options, int rounds,
-                             CalibrationReport *report) {
-  return quantizeBy(weights, moments, options, rounds, report);
+                             CalibrationReport *report,
+                             ArrayRef<float> deviation) {
+  return quantizeBy(weights, moments, options, rounds, report, deviation);
 }
 
 Expected<QuantizedMatrix> nju::lcq::quantizeCalibrated(
     const WeightRows &weights, ArrayRef<double> moments,
     const LCQOptions &options, int rounds, CalibrationReport *report) {
-  return quantizeBy(weights, moments, options, rounds, report);
+  return quantizeBy(weights, moments, options, rounds, report, {});
 }

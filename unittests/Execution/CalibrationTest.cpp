@@ -136,9 +136,11 @@ TEST(Calibration, SeesTheOutputsOfReplacedWeights) {
     ASSERT_TRUE(test.main);
     FileParamSource params(*test.module);
     std::vector<std::string> seen;
-    std::vector<float> moments;
+    std::vector<float> moments, deviations;
     Consumer consumer(
         [&](InputMoments &input, llvm::MutableArrayRef<Weight> weights) {
+          if (!input.deviation.empty())
+            deviations.push_back(input.deviation[1]);
           std::string names;
           for (Weight &weight : weights) {
             names += weight.param.getSymName().str();
@@ -158,6 +160,9 @@ TEST(Calibration, SeesTheOutputsOfReplacedWeights) {
     EXPECT_EQ(seen, (std::vector<std::string>{"ac", "b"}));
     float h = replaces ? 2 : 1;
     EXPECT_EQ(moments, (std::vector<float>{13 * 0.25f, 13 * h * h}));
+    // Of h, which was 1.
+    EXPECT_EQ(deviations, replaces ? std::vector<float>{13 * h * (1 - h)}
+                                   : std::vector<float>{});
   }
 }
 

@@ -199,6 +199,59 @@ TEST(Calibrated, BeatsDataFreeAndGPTQ) {
   }
 }
 
+TEST(Calibrated, MakesUpForChangedInputs) {
+  constexpr int64_t kTokens = 600, kRows = 70, kColumns = 100;
+  Floats weights = makeNormal(kRows * kColumns, 41, 0.02);
+  Floats before = makeNormal(kTokens * kColumns, 42), after = before;
+  // Columns that lose a part of themselves to their neighbours, and noise.
+  Floats noise = makeNormal(kTokens * kColumns, 43, 0.1);
+  for (int64_t i = 1; i < kTokens * kColumns; ++i)
+    after[i] += 0.3f * before[i - 1] + noise[i];
+  Floats moments(kColumns * kColumns), deviation(kColumns * kColumns);
+  for (int64_t t = 0; t < kTokens; ++t)
+    for (int64_t i = 0; i < kColumns; ++i)
+      for (int64_t j = 0; j < kColumns; ++j) {
+        float x = after[t * kColumns + i], y = after[t * kColumns + j];
+        moments[i * kColumns + j] += x * y;
+        deviation[i * kColumns + j] += x * (before[t * kColumns + j] - y);
+      }
+  auto getError = [&](const Floats &result) {
+    double error = 0;
+    for (int64_t t = 0; t < kTokens; ++t)
+      for (int64_t r = 0; r < kRows; ++r) {
+        double difference = 0;
+        for (int64_t j = 0; j < kColumns; ++j)
+          difference += after[t * kColumns + j] * result[r * kColumns + j] -
+                        before[t * kColumns + j] * weights[r * kColumns + j];
+        error += difference * difference;
+      }
+    return error;
+  };
+  auto quantize = [&](llvm::ArrayRef<float> deviation) {
+    return expectValue(quantizeCalibrated(makeRows(weights, kRows, kColumns),
+                                          moments, parseOK("lcq4"), 3, nullptr,
+                                          deviation))
+        .dequantize();
+  };
+  // Half of what can be made up for leaves a quarter, and noise.
+  double without = getError(weights), with = getError(quantize(deviation));
+  EXPECT_LT(with, 0.4 * without);
+  EXPECT_LT(with, 0.4 * getError(quantize({})));
+
+  auto refused = [&](llvm::ArrayRef<float> deviation) {
+    return expectError(quantizeCalibrated(makeRows(weights, kRows, kColumns),
+                                          moments, parseOK("lcq4"), 3, nullptr,
+                                          deviation));
+  };
+  EXPECT_EQ(refused(Floats(3)), "3 deviations do not fit a matrix of 100 "
+                                "columns, expected 10000");
+  deviation[205] = NAN;
+  EXPECT_EQ(
+      refused(deviation),
+      "deviation of columns 2 and 5 is not finite, expected X'(X0 - X) of "
+      "the layer's inputs");
+}
+
 TEST(Calibrated, FitsTheBasisToTheWeightThatOutweighsAll) {
   // 16 rows of each 64 are sampled for the basis; the weight is in others.
   constexpr int64_t kRows = 2048, kColumns = 64, kRow = 17, kColumn = 5;

@@ -19,8 +19,12 @@ struct InputMoments {
   /// Rows that the input has, over all runs.
   int64_t numRows = 0;
   int64_t columns = 0;
-  /// X'X for the rows X: [columns, columns], symmetric.
+  /// X'X for the rows X, which matrices replaced before have changed: [columns,
+  /// columns], symmetric.
   std::vector<float> moments;
+  /// X'(X0 - X) for the rows X0 of the model as it is: [columns, columns];
+  /// empty if they are the same.
+  std::vector<float> deviation;
 };
 
 /// Takes moments, one input after the other, in the order of execution.
@@ -29,10 +33,10 @@ public:
   virtual ~CalibrationConsumer();
 
   /// Called once for every input of packed weights, before it is multiplied,
-  /// with each weight that it feeds. `moments.moments` may be moved away, and
-  /// memory is freed when this returns. A matrix that it replaces in `weights`
-  /// is used for the rest of the run, so that what comes after sees the outputs
-  /// of the new weights.
+  /// with each weight that it feeds. What is in `moments` may be moved away,
+  /// and memory is freed when this returns. A matrix that it replaces in
+  /// `weights` is used for the rest of the run, so that what comes after sees
+  /// the outputs of the new weights, beside those of the old ones.
   virtual llvm::Error
   consume(InputMoments &moments,
           llvm::MutableArrayRef<ExecutionListener::Weight> weights) = 0;
@@ -40,7 +44,7 @@ public:
 
 /// Runs `function` on the tokens and gives the moments of every input of packed
 /// weights to the consumer. Memory: the values that live at the same time
-/// (`statistics`), and one matrix of moments. Fails if an input has elements
+/// (`statistics`), and two matrices of moments. Fails if an input has elements
 /// that are not finite.
 llvm::Error runCalibration(mlir::func::FuncOp function,
                            const TokenBatch &tokens, ParamSource &params,

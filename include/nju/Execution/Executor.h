@@ -49,11 +49,13 @@ public:
     WeightMatrix matrix;
   };
   /// Called when an input of `nju.linear` has been computed, with the weights
-  /// of all products that multiply it (each once). What it leaves in `weights`
-  /// is what the rest of the run multiplies by. It may keep copies of `runs`,
-  /// which are not written to afterwards.
+  /// of all products that multiply it (each once). `runs` is the input as it is
+  /// with the weights that it left in `weights` in earlier calls, `original` as
+  /// it is with those of the model: the same array if no product before was
+  /// changed. It may keep copies of both, which are not written to afterwards.
   virtual llvm::Error onProducts(mlir::Value input,
                                  llvm::ArrayRef<HostTensor> runs,
+                                 llvm::ArrayRef<HostTensor> original,
                                  llvm::MutableArrayRef<Weight> weights) = 0;
 };
 
@@ -69,15 +71,16 @@ struct ExecutionStatistics {
 
 /// Runs a straight-line function of nju ops, op by op, for all runs at once. A
 /// value is freed after its last use; a weight is read when it is needed, and
-/// dropped. The IR must stay as it is while it runs.
+/// dropped. Where a listener replaced a weight, what depends on it is computed
+/// with both, side by side. The IR must stay as it is while it runs.
 class Executor {
 public:
   Executor(mlir::func::FuncOp function, ParamSource &params,
            ExecutionListener *listener = nullptr)
       : function(function), params(params), listener(listener) {}
 
-  /// Runs all ops that the results depend on; `arguments` are freed after their
-  /// last use.
+  /// Runs all ops that the results depend on, which are those of the replaced
+  /// weights; `arguments` are freed after their last use.
   llvm::Expected<llvm::SmallVector<RunTensors>>
   run(llvm::SmallVector<RunTensors> arguments);
 
@@ -98,6 +101,11 @@ private:
   llvm::Error runOp(mlir::Operation *op);
   llvm::Expected<RunTensors> compute(mlir::Operation *op);
   llvm::Expected<RunTensors> computeLinear(LinearOp op);
+  llvm::Expected<RunTensors> multiply(LinearOp op, ParamOp param,
+                                      const HostTensor &bias);
+  llvm::ArrayRef<HostTensor> getOriginal(llvm::ArrayRef<HostTensor> runs) const;
+  llvm::ArrayRef<HostTensor> getReplaced(llvm::ArrayRef<HostTensor> runs) const;
+  llvm::Error replace(ExecutionListener::Weight &weight);
   llvm::Expected<RunTensors> computeEmbedding(EmbeddingOp op);
   llvm::Error set(mlir::Value value, RunTensors tensors);
   void release(mlir::Value value);
@@ -117,11 +125,15 @@ private:
   ExecutionStatistics statistics;
   llvm::SmallVector<mlir::Operation *> ops; ///< To be run, in order.
   llvm::DenseMap<mlir::Value, int64_t> usesLeft;
+  /// Behind a replaced weight, tensors of all runs with the original weights
+  /// and then of all runs with those in their place.
   llvm::DenseMap<mlir::Value, RunTensors> values;
+  size_t numRuns = 1;
   /// The products that an input feeds, for the listener.
   llvm::DenseMap<mlir::Value, llvm::SmallVector<LinearOp>> products;
-  /// Weights in memory, by their params, and how often they will be used.
-  llvm::DenseMap<mlir::Operation *, WeightMatrix> weights;
+  /// Weights in memory, by their params, what is in their place, and how often
+  /// they will be used.
+  llvm::DenseMap<mlir::Operation *, WeightMatrix> weights, replaced;
   llvm::DenseMap<mlir::Operation *, int64_t> weightUsesLeft;
   /// Values that share some memory, by its address.
   llvm::DenseMap<const char *, LiveBytes> live;

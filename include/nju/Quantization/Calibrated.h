@@ -33,6 +33,11 @@ struct CalibrationReport {
 /// columns] is X'X, or a multiple, for the inputs X [tokens, columns] of the
 /// layer; symmetric.
 ///
+/// With a `deviation` D = X'(X0 - X), or the same multiple, the inputs X0 that
+/// the weights W' were made for have become X, because something before them
+/// was quantized, too. What is quantized is then W + H^-1 D W / 2, half of what
+/// would bring X W as near as can be to X0 W.
+///
 /// The basis is fitted as without data, with the columns weighted by the
 /// diagonal of H. Then the columns get their codes from the first to the last,
 /// and the error of each is compensated in those that follow (GPTQ, Frantar et
@@ -45,11 +50,13 @@ struct CalibrationReport {
 /// Works on the threads of llvm::parallel; the result does not depend on their
 /// number. Beside the result it needs memory for 2 * columns^2 floats, and a
 /// thread for 64 rows: their weights five times, and 32 * u^2 floats for the u
-/// scales of a row. `report` may be null.
+/// scales of a row; with a deviation for all weights in f32, and columns^2
+/// floats more. `report` may be null.
 llvm::Expected<QuantizedMatrix>
 quantizeCalibrated(const WeightRows &weights, llvm::ArrayRef<float> moments,
                    const LCQOptions &options, int rounds = 3,
-                   CalibrationReport *report = nullptr);
+                   CalibrationReport *report = nullptr,
+                   llvm::ArrayRef<float> deviation = {});
 llvm::Expected<QuantizedMatrix>
 quantizeCalibrated(const WeightRows &weights, llvm::ArrayRef<double> moments,
                    const LCQOptions &options, int rounds = 3,
