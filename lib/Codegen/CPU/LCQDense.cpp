@@ -75,10 +75,7 @@ DenseEmitter::DenseEmitter(KernelBuilder &k, const CPUTarget &target,
                            const LCQLinearOptions &options,
                            func::FuncOp function)
     : LinearResult(k, options.epilogue, options.others,
-                   function.getArguments()
-                       .drop_front(LCQWeights::kRowArguments +
-                                   LCQWeights::kArguments * options.weights)
-                       .drop_back()),
+                   LCQWeights::getResultArguments(function, options)),
       target(target), options(options),
       stagedSets(std::min(options.group, kStagedColumns) /
                  options.getLineColumns()) {
@@ -87,11 +84,7 @@ DenseEmitter::DenseEmitter(KernelBuilder &k, const CPUTarget &target,
   x = arguments[2];
   next = arguments.back();
   depth = k.dim(x, 1);
-  for (int64_t w = 0; w < options.weights; ++w)
-    weights.emplace_back(
-        k, target, options, depth,
-        arguments.slice(LCQWeights::kRowArguments + LCQWeights::kArguments * w,
-                        LCQWeights::kArguments));
+  weights = LCQWeights::getAll(k, target, options, depth, function);
   Type f32 = k.b.getF32Type();
   staged = k.scratch({stagedSets * options.getLineColumns(), k.lanes}, f32);
   sums = k.scratch({options.weights, kStagedBlocks * kBlockRows, k.lanes}, f32);

@@ -19,10 +19,7 @@ LCQProduct::LCQProduct(KernelBuilder &k, const CPUTarget &target,
                        const LCQLinearOptions &options, func::FuncOp function,
                        int64_t sumRows, bool wholeTiles)
     : LinearResult(k, options.epilogue, options.others,
-                   function.getArguments()
-                       .drop_front(LCQWeights::kRowArguments +
-                                   LCQWeights::kArguments * options.weights)
-                       .drop_back()),
+                   LCQWeights::getResultArguments(function, options)),
       target(target), options(options),
       digits(LCQRowsLayout::getDigits(options.activations)),
       blockRows(
@@ -37,12 +34,8 @@ LCQProduct::LCQProduct(KernelBuilder &k, const CPUTarget &target,
   xScales = k.flatten(arguments[4]);
   xSums = k.flatten(arguments[5]);
   next = arguments.back();
-  Value depth = k.dim(arguments[2], 1);
-  for (int64_t w = 0; w < options.weights; ++w)
-    weights.emplace_back(
-        k, target, options, depth,
-        arguments.slice(LCQWeights::kRowArguments + LCQWeights::kArguments * w,
-                        LCQWeights::kArguments));
+  weights =
+      LCQWeights::getAll(k, target, options, k.dim(arguments[2], 1), function);
   Type f32 = k.b.getF32Type();
   sums = k.scratch({options.weights, sumRows, LCQStream::kTileRows}, f32);
   staged = k.scratch(

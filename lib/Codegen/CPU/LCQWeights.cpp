@@ -15,6 +15,8 @@ using namespace nju;
 using Value = LCQWeights::Value;
 using Values = LCQWeights::Values;
 
+/// Arguments of `lcqLinear` before those of the first matrix, and of a matrix.
+static constexpr int64_t kRowArguments = 6, kArguments = 3;
 /// Of a group: so much is looked up at once.
 static constexpr int64_t kMostColumns = 8192;
 /// Columns of a tile of x: what its rows have room for, and with fewer it would
@@ -116,6 +118,26 @@ LCQWeights::LCQWeights(KernelBuilder &k, const CPUTarget &target,
       bytes(k, target, options.activations != ActivationType::F32),
       codes(arguments[0]), basis(arguments[1]), factors(arguments[2]) {
   loadTables();
+}
+
+std::vector<LCQWeights> LCQWeights::getAll(KernelBuilder &k,
+                                           const CPUTarget &target,
+                                           const LCQLinearOptions &options,
+                                           Value columns,
+                                           func::FuncOp function) {
+  std::vector<LCQWeights> weights;
+  for (int64_t w = 0; w < options.weights; ++w)
+    weights.emplace_back(k, target, options, columns,
+                         function.getArguments().slice(
+                             kRowArguments + kArguments * w, kArguments));
+  return weights;
+}
+
+ValueRange LCQWeights::getResultArguments(func::FuncOp function,
+                                          const LCQLinearOptions &options) {
+  return function.getArguments()
+      .drop_front(kRowArguments + kArguments * options.weights)
+      .drop_back();
 }
 
 /// A table holds each element for all values of the bits of an index that are

@@ -124,9 +124,15 @@ class LCQWeights : public LCQStream {
 public:
   using Values = KernelBuilder::Values;
 
-  /// Arguments of `lcqLinear` before those of the first matrix, and of a
-  /// matrix.
-  static constexpr int64_t kRowArguments = 6, kArguments = 3;
+  /// The matrices that a function with the arguments of `lcqLinear` has.
+  static std::vector<LCQWeights> getAll(KernelBuilder &k,
+                                        const CPUTarget &target,
+                                        const LCQLinearOptions &options,
+                                        Value columns,
+                                        mlir::func::FuncOp function);
+  /// Those of its arguments that a `LinearResult` has.
+  static mlir::ValueRange getResultArguments(mlir::func::FuncOp function,
+                                             const LCQLinearOptions &options);
 
   /// `arguments` are codes, basis and factors. What is looked up is what dot
   /// products read; with x in f32, the entries themselves.
