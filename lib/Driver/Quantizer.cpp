@@ -465,6 +465,14 @@ static WeightMatrix dequantize(const lcq::QuantizedMatrix &matrix,
   return WeightMatrix(std::move(weights), /*isTransposed=*/true);
 }
 
+bool Quantizer::needsMoments(
+    llvm::ArrayRef<ExecutionListener::Weight> weights) {
+  return llvm::any_of(weights, [&](ExecutionListener::Weight weight) {
+    Job *job = findJob(weight.param.getSymName());
+    return job && !job->isDone;
+  });
+}
+
 llvm::Error
 Quantizer::consume(InputMoments &moments,
                    llvm::MutableArrayRef<ExecutionListener::Weight> weights) {

@@ -67,6 +67,7 @@ private:
   mlir::LogicalResult keepExact(llvm::ArrayRef<QuantizableWeight> weights);
   void addExactCosts(mlir::ModuleOp module);
   mlir::LogicalResult makeJobs(mlir::ModuleOp module);
+  bool needsMoments(llvm::ArrayRef<ExecutionListener::Weight> weights) override;
   llvm::Error
   consume(InputMoments &moments,
           llvm::MutableArrayRef<ExecutionListener::Weight> weights) override;

@@ -48,31 +48,41 @@ static std::vector<float> getDeviation(const HostTensor &x,
   return result;
 }
 
+/// Fills in what products of rows make.
+static llvm::Error computeMoments(ArrayRef<HostTensor> runs,
+                                  ArrayRef<HostTensor> original,
+                                  StringRef weight, InputMoments &result) {
+  HostTensor x = nju::detail::joinRows(runs, result.columns);
+  result.moments.resize(result.columns * result.columns);
+  multiplyTransposed(result.numRows, result.columns, x.elements<float>().data(),
+                     result.columns, result.moments.data());
+  // A sum of squares is finite if and only if all of them are and fit f32.
+  for (int64_t i = 0; i < result.columns; ++i)
+    if (!std::isfinite(result.moments[i * result.columns + i]))
+      return llvm::createStringError(
+          "the inputs of weight '" + weight +
+          "' are not finite on the calibration text (column " + llvm::Twine(i) +
+          " of " + llvm::Twine(result.columns) + ")");
+  if (runs.data() != original.data())
+    result.deviation =
+        getDeviation(x, nju::detail::joinRows(original, result.columns),
+                     result.numRows, result.columns);
+  return llvm::Error::success();
+}
+
 llvm::Error MomentsListener::onProducts(Value input, ArrayRef<HostTensor> runs,
                                         ArrayRef<HostTensor> original,
                                         llvm::MutableArrayRef<Weight> weights) {
   InputMoments result;
   result.input = input;
   result.columns = weights.front().matrix.getDepth();
-  {
-    HostTensor x = nju::detail::joinRows(runs, result.columns);
-    result.numRows = x.getNumElements() / std::max<int64_t>(1, result.columns);
-    result.moments.resize(result.columns * result.columns);
-    multiplyTransposed(result.numRows, result.columns,
-                       x.elements<float>().data(), result.columns,
-                       result.moments.data());
-    if (runs.data() != original.data())
-      result.deviation =
-          getDeviation(x, nju::detail::joinRows(original, result.columns),
-                       result.numRows, result.columns);
-  }
-  // A sum of squares is finite if and only if all of them are and fit f32.
-  for (int64_t i = 0; i < result.columns; ++i)
-    if (!std::isfinite(result.moments[i * result.columns + i]))
-      return llvm::createStringError(
-          "the inputs of weight '" + weights.front().param.getSymName() +
-          "' are not finite on the calibration text (column " + llvm::Twine(i) +
-          " of " + llvm::Twine(result.columns) + ")");
+  for (const HostTensor &run : runs)
+    result.numRows +=
+        run.getNumElements() / std::max<int64_t>(1, result.columns);
+  if (consumer.needsMoments(weights))
+    if (llvm::Error error = computeMoments(
+            runs, original, weights.front().param.getSymName(), result))
+      return error;
   return consumer.consume(result, weights);
 }
 

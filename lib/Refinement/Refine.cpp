@@ -266,12 +266,40 @@ llvm::Error Refinement::refineBlock(const ModelBlock &block,
   return error;
 }
 
+/// What the head of a language model makes `logits` of. Kept for all tokens,
+/// logits would take the size of the vocabulary for each.
+static Value findHeadInput(Value logits) {
+  for (Value value = logits;;) {
+    Operation *op = value.getDefiningOp();
+    if (auto linear = dyn_cast_or_null<LinearOp>(op)) {
+      bool isNarrower = linear.getInput().getType().getShape().back() <
+                        linear.getType().getShape().back();
+      return isNarrower ? linear.getInput() : logits;
+    }
+    if (!op)
+      return logits;
+    auto changing =
+        llvm::make_filter_range(op->getOperands(), [](Value operand) {
+          return !operand.getDefiningOp<ParamRefOp>() &&
+                 !matchPattern(operand, m_Constant());
+        });
+    if (!llvm::hasSingleElement(changing))
+      return logits;
+    value = *changing.begin();
+  }
+}
+
 llvm::Error Refinement::refineModel(RefineReport &report) {
   Value output = function.getBody().front().getTerminator()->getOperand(0);
   auto part = GraphPart::find(output, {}, names);
   if (!part)
     return part.takeError();
-  if (llvm::Error error = prepareTargets(*part, Value()))
+  Value kept = isLanguageModel() ? findHeadInput(output) : output;
+  auto body = GraphPart::find(kept, {}, {}),
+       head = GraphPart::find(output, kept, {});
+  if (!body || !head)
+    return llvm::joinErrors(body.takeError(), head.takeError());
+  if (llvm::Error error = prepareTargets(*body, Value()))
     return error;
   params.clear();
   auto trained =
@@ -282,6 +310,7 @@ llvm::Error Refinement::refineModel(RefineReport &report) {
                     isLanguageModel() ? LossKind::Divergence
                                       : LossKind::SquaredError,
                     *trained);
+  training.setTargetHead(kept, &*head);
   auto loss = train(training, options.steps);
   if (!loss)
     return loss.takeError();

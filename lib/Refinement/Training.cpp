@@ -41,10 +41,24 @@ void Training::update() {
     matrix.parameters.update();
 }
 
+llvm::Expected<HostTensor> Training::getTarget(const Sample &sample) const {
+  if (!targetHead || targetHead->getOps().empty())
+    return sample.target;
+  ValueMap values = sample.arguments;
+  values[targetValue] = sample.target;
+  return Tape(*targetHead, params)
+      .forward(values, /*matrices=*/{}, /*keepsValues=*/false);
+}
+
 /// A mean over tokens, or of squares over those of the target.
-double Training::getLoss(const Sample &sample, const HostTensor &output,
-                         double factor, HostTensor *gradient) const {
-  llvm::ArrayRef<float> targets = sample.target.elements<float>(),
+llvm::Expected<double> Training::getLoss(const Sample &sample,
+                                         const HostTensor &output,
+                                         double factor,
+                                         HostTensor *gradient) const {
+  auto target = getTarget(sample);
+  if (!target)
+    return target.takeError();
+  llvm::ArrayRef<float> targets = target->elements<float>(),
                         values = output.elements<float>();
   float *to = nullptr;
   if (gradient) {
@@ -80,7 +94,10 @@ llvm::Expected<double> Training::step(const SampleGroup &group, double rate) {
     if (!output)
       return output.takeError();
     HostTensor gradient;
-    loss += getLoss(sample, *output, factor, &gradient);
+    auto own = getLoss(sample, *output, factor, &gradient);
+    if (!own)
+      return own.takeError();
+    loss += *own;
     if (llvm::Error error = tape.backward(gradient, values, gradients))
       return std::move(error);
   }
@@ -103,8 +120,11 @@ Training::decide(llvm::ArrayRef<const Sample *> deciding) {
     auto output = tape.forward(bind(*sample), values, /*keepsValues=*/false);
     if (!output)
       return output.takeError();
+    auto own = getLoss(*sample, *output, 1, nullptr);
+    if (!own)
+      return own.takeError();
     weight += getWeight(kind, *sample);
-    loss += getLoss(*sample, *output, 1, nullptr);
+    loss += *own;
   }
   return weight > 0 ? loss / weight : 0;
 }

@@ -19,7 +19,7 @@ struct Sample {
   ValueMap arguments;
   int64_t tokens = 0;
   HostTensor input;  ///< Of the present block.
-  HostTensor target; ///< What the present part is to give.
+  HostTensor target; ///< What the present part is to give, or comes from.
 };
 
 /// Samples that one step is trained by.
@@ -43,6 +43,13 @@ public:
       : part(part), input(input), params(params), kind(kind),
         matrices(matrices) {}
 
+  /// The targets of samples are values of `value`, from which `head` makes what
+  /// the part is to give, each time anew. For LossKind::Divergence.
+  void setTargetHead(mlir::Value value, const GraphPart *head) {
+    targetValue = value;
+    targetHead = head;
+  }
+
   /// Trains for `steps` steps on the groups in a random order, and leaves the
   /// matrices in the state with the least loss on `deciding`.
   llvm::Expected<RefineLoss>
@@ -59,8 +66,9 @@ private:
     std::vector<lcq::LCQParameters::State> states;
   };
   ValueMap bind(const Sample &sample) const;
-  double getLoss(const Sample &sample, const HostTensor &output, double factor,
-                 HostTensor *gradient) const;
+  llvm::Expected<HostTensor> getTarget(const Sample &sample) const;
+  llvm::Expected<double> getLoss(const Sample &sample, const HostTensor &output,
+                                 double factor, HostTensor *gradient) const;
   llvm::Expected<double> step(const SampleGroup &group, double rate);
   llvm::Expected<double> decide(llvm::ArrayRef<const Sample *> deciding);
   void update();
@@ -70,6 +78,8 @@ private:
   ParamSource &params;
   LossKind kind;
   std::vector<TrainedMatrix> &matrices;
+  mlir::Value targetValue;
+  const GraphPart *targetHead = nullptr;
 };
 
 } // namespace nju

@@ -193,6 +193,29 @@ TEST(Calibration, RefusesInputsThatAreNotFinite) {
   }
 }
 
+TEST(Calibration, MakesNoMomentsThatNobodyReads) {
+  class Careless : public CalibrationConsumer {
+  public:
+    bool needsMoments(ArrayRef<Weight> weights) override {
+      asked += weights.size();
+      return false;
+    }
+    llvm::Error consume(InputMoments &moments,
+                        llvm::MutableArrayRef<Weight>) override {
+      EXPECT_TRUE(moments.moments.empty() && moments.deviation.empty());
+      EXPECT_EQ(moments.numRows, 13);
+      return llvm::Error::success();
+    }
+    int64_t asked = 0;
+  };
+  // Not even finite ones.
+  TestModule test(makeLayers("0x7FC00000"));
+  FileParamSource params(*test.module);
+  Careless consumer;
+  EXPECT_FALSE(bool(runCalibration(test.main, kTokens, params, consumer)));
+  EXPECT_EQ(consumer.asked, 3);
+}
+
 TEST(Calibration, RefusesWeightsOfAnotherShape) {
   TestModule test(makeLayers());
   FileParamSource params(*test.module);

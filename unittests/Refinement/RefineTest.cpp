@@ -8,6 +8,7 @@
 
 #include "nju/Refinement/Refine.h"
 
+#include "Losses.h"
 #include "TinyModel.h"
 #include "nju/Quantization/DataFree.h"
 #include "nju/Refinement/Generate.h"
@@ -18,15 +19,16 @@ using namespace nju;
 
 namespace {
 
-/// All products but the head, by weights alone.
-QuantizedParams quantize(TinyModel &model, llvm::StringRef format) {
+/// All products, or all but the head, by weights alone.
+QuantizedParams quantize(TinyModel &model, llvm::StringRef format,
+                         bool hasHead = false) {
   QuantizedParams matrices;
   FileParamSource source("");
   llvm::Expected<lcq::LCQOptions> options = lcq::LCQOptions::parse(format);
   EXPECT_TRUE(bool(options));
   model.step.walk([&](LinearOp op) {
     auto name = op.getWeight().getDefiningOp<ParamRefOp>().getParam();
-    if (name == "wh")
+    if (name == "wh" && !hasHead)
       return;
     auto weight = source.readMatrix(model.module->lookupSymbol<ParamOp>(name));
     ASSERT_TRUE(bool(weight));
@@ -101,6 +103,78 @@ TEST(Refine, LossesOfBlocksAndOfTheModelFall) {
         << format;
     EXPECT_EQ(again.model.after, again.model.before);
   }
+}
+
+/// Puts quantized matrices in the place of the weights.
+class Replacement : public ExecutionListener {
+public:
+  explicit Replacement(const QuantizedParams &matrices) : matrices(matrices) {}
+  llvm::Error onProducts(Value, llvm::ArrayRef<HostTensor>,
+                         llvm::ArrayRef<HostTensor>,
+                         llvm::MutableArrayRef<Weight> weights) override {
+    for (Weight &weight : weights) {
+      auto found = matrices.find(weight.param.getSymName().str());
+      if (found == matrices.end())
+        continue;
+      const lcq::QuantizedMatrix &matrix = found->second;
+      HostTensor values(Float32Type::get(weight.param.getContext()),
+                        {matrix.rows, matrix.columns});
+      llvm::copy(matrix.dequantize(), values.mutableElements<float>().begin());
+      weight.matrix = WeightMatrix(values, /*isTransposed=*/true);
+    }
+    return llvm::Error::success();
+  }
+
+private:
+  const QuantizedParams &matrices;
+};
+
+HostTensor getLogits(TinyModel &model, const TokenBatch &tokens,
+                     ExecutionListener *listener) {
+  FileParamSource source("");
+  auto arguments = makeArguments(model.step, tokens);
+  EXPECT_TRUE(bool(arguments));
+  auto results =
+      Executor(model.step, source, listener).run(std::move(*arguments));
+  EXPECT_TRUE(bool(results));
+  return results->front().front();
+}
+
+/// Logits become 3 tanh(logits).
+void capLogits(TinyModel &model) {
+  Operation *end = model.step.getBody().front().getTerminator();
+  OpBuilder b(end);
+  Value logits = end->getOperand(0);
+  auto scalar = RankedTensorType::get({}, b.getF32Type());
+  Value three = ConstantOp::create(b, end->getLoc(),
+                                   DenseElementsAttr::get(scalar, 3.0f));
+  Value tanh = TanhOp::create(b, end->getLoc(), logits.getType(), logits);
+  end->setOperand(
+      0, MulOp::create(b, end->getLoc(), logits.getType(), tanh, three));
+}
+
+// The targets are made of what the head gets, and that is the same.
+TEST(Refine, LossIsTheDivergenceOfTheLogits) {
+  TokenBatch tokens = TinyModel::makeTokens(makeLengths(6));
+  for (bool isCapped : {false, true})
+    for (bool hasHead : {false, true}) {
+      TinyModel model(1);
+      if (isCapped)
+        capLogits(model);
+      QuantizedParams matrices = quantize(model, "lcq:bits=2,group=8", hasHead);
+      EXPECT_EQ(matrices.count("wh"), hasHead);
+      Replacement replacement(matrices);
+      HostTensor exact = getLogits(model, tokens, nullptr),
+                 quantized = getLogits(model, tokens, &replacement);
+      double expected =
+          getDivergence(exact.elements<float>(), quantized.elements<float>(),
+                        20, 1, nullptr) /
+          double(tokens.countTokens());
+      RefineReport report = run(model, matrices, makeOptions(0, 1), tokens);
+      EXPECT_GT(expected, 1e-3);
+      EXPECT_NEAR(report.model.before, expected, 1e-4 * expected)
+          << isCapped << hasHead;
+    }
 }
 
 TEST(Refine, KeepsTheStartWhereTrainingFails) {

@@ -32,6 +32,12 @@ class CalibrationConsumer {
 public:
   virtual ~CalibrationConsumer();
 
+  /// Whether `consume` reads moments when it is called with these weights;
+  /// without, it gets none of them.
+  virtual bool needsMoments(llvm::ArrayRef<ExecutionListener::Weight> weights) {
+    return true;
+  }
+
   /// Called once for every input of packed weights, before it is multiplied,
   /// with each weight that it feeds. What is in `moments` may be moved away,
   /// and memory is freed when this returns. A matrix that it replaces in
@@ -44,8 +50,8 @@ public:
 
 /// Runs `function` on the tokens and gives the moments of every input of packed
 /// weights to the consumer. Memory: the values that live at the same time
-/// (`statistics`), and two matrices of moments. Fails if an input has elements
-/// that are not finite.
+/// (`statistics`), and two matrices of moments. Fails if an input whose moments
+/// are needed has elements that are not finite.
 llvm::Error runCalibration(mlir::func::FuncOp function,
                            const TokenBatch &tokens, ParamSource &params,
                            CalibrationConsumer &consumer,
