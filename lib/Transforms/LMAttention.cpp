@@ -15,7 +15,7 @@ using namespace nju;
 
 bool nju::isMovement(Operation *op) {
   return isa<TransposeOp, ReshapeOp, SqueezeOp, UnsqueezeOp, BroadcastToOp,
-             ConcatOp, SliceOp, GatherOp, TileOp>(op);
+             ConcatOp, SliceOp, GatherOp, GatherElementsOp, TileOp>(op);
 }
 
 namespace {

@@ -56,6 +56,22 @@ TEST(ONNXImport, DimensionsOfOutputsFollowFromTheInputs) {
                                   "past + sequence", "nju.name = \"z\""}));
 }
 
+// A cache whose width has a name is still of one width.
+TEST(ONNXImport, NarrowsInputsToWhatTheyAreJoinedWith) {
+  ModelBuilder b;
+  b.input("past", {"batch", "2", "past", "width"})
+      .input("x", {"batch", "2", "new", "16"})
+      .output("y")
+      .output("z");
+  setInt(b.node("Concat", {"past", "x"}, {"y"}), "axis", 2);
+  b.node("Shape", {"past"}, {"z"});
+  ImportResult result = importModel(b);
+  EXPECT_EQ(result.diagnostics, "");
+  EXPECT_TRUE(containsInOrder(
+      result.ir, {"%arg0: tensor<?x2x?x16xf32>", "nju.name = \"past\"",
+                  "nju.concat %arg0, %arg1", "tensor<?x2x?x16xf32>"}));
+}
+
 TEST(ONNXImport, SortsNodes) {
   ModelBuilder b;
   b.input("x", {"2"}).output("z");

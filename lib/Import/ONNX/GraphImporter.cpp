@@ -232,9 +232,34 @@ OwningOpRef<ModuleOp> GraphImporter::importModel() {
       failed(importOutputs(graph, scope)))
     return {};
   eraseDeadOps();
-  if (failed(verify(*module)))
+  if (failed(narrowInputs()) || failed(verify(*module)))
     return {};
   return std::move(module);
+}
+
+/// Dimensions of `argument` that a concatenation needs to be a number.
+static bool narrowInput(BlockArgument argument) {
+  auto type = cast<RankedTensorType>(argument.getType());
+  SmallVector<int64_t> shape(type.getShape());
+  for (Operation *user : argument.getUsers()) {
+    auto concat = dyn_cast<nju::ConcatOp>(user);
+    if (!concat)
+      continue;
+    for (auto [i, dim] : llvm::enumerate(concat.getType().getShape()))
+      if (i != concat.getAxis() && ShapedType::isDynamic(shape[i]))
+        shape[i] = dim;
+  }
+  argument.setType(type.clone(shape));
+  return argument.getType() != type;
+}
+
+/// Inputs of caches may have names for dimensions that can only be one number.
+LogicalResult GraphImporter::narrowInputs() {
+  bool isNarrowed = false;
+  for (BlockArgument argument : main.getArguments())
+    isNarrowed |= narrowInput(argument);
+  return success(!isNarrowed ||
+                 succeeded(ShapeInference().inferFunction(main)));
 }
 
 void GraphImporter::eraseDeadOps() {

@@ -139,6 +139,7 @@ private:
                  EmitError emitError);
   std::string uniqueSymbol(llvm::StringRef name);
   void eraseDeadOps();
+  mlir::LogicalResult narrowInputs();
 
   struct Function {
     const onnx::FunctionProto *proto;

@@ -82,10 +82,17 @@ LogicalResult NodeImporter::checkInputs(const OpEntry &entry) {
       return error << entry.inputs.min << " to " << entry.inputs.max;
     return error << entry.inputs.min;
   }
-  for (int i = 0; i < entry.inputs.min; ++i)
-    if (!hasInput(i) && !failedAlready)
-      return emitError() << "has no input " << i << ", expected one";
+  for (int i = 0; i < entry.inputs.min && !failedAlready; ++i)
+    requireInput(i);
   return failure(failedAlready);
+}
+
+bool NodeImporter::requireInput(int index) {
+  if (hasInput(index))
+    return true;
+  if (!failedAlready)
+    emitError() << "has no input " << index << ", expected one";
+  return false;
 }
 
 LogicalResult NodeImporter::checkAttributes() {
@@ -179,8 +186,7 @@ SmallVector<Value> NodeImporter::inputs() {
   SmallVector<Value> values;
   for (int i = 0; i < numInputs(); ++i) {
     values.push_back(input(i));
-    if (!values.back() && !failedAlready)
-      emitError() << "has no input " << i << ", expected one";
+    requireInput(i);
   }
   return values;
 }

@@ -58,6 +58,8 @@ public:
   /// True if the node names this input (and a function call around did not
   /// leave it out).
   bool hasInput(int index);
+  /// The same, or an error.
+  bool requireInput(int index);
   /// True if the node names this output.
   bool wantsOutput(int index) const;
   /// The tensor, or null if the input is left out.

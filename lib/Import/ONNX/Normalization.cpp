@@ -201,8 +201,54 @@ static void importInstanceNormalization(NodeImporter &node) {
           .result);
 }
 
+/// Of each sequence the number of ones in a mask `[B, S]`, as i32; zeros
+/// without a mask.
+static Value emitMaskIndex(NodeImporter &node, Value mask, Value ids) {
+  Type i32 = node.attrs().getI32Type();
+  if (mask)
+    return node.cast(node.reduce<ReduceSumOp>(mask, {1}, false), i32);
+  return node.create<FillOp>({node.dimVector(ids, 0), node.scalar(i32, 0)});
+}
+
+/// Rows of the tables of words, positions and, where there are any, segments,
+/// added and normalized.
+static void importEmbedLayerNormalization(NodeImporter &node) {
+  double epsilon = node.floatAttr("epsilon", 1e-12);
+  node.ignoreAttr("mask_index_type");
+  Value ids = node.input(0), segments = node.input(1), words = node.input(2);
+  Value table = node.input(3), segmentTable = node.input(4);
+  Value weight = node.input(5), bias = node.input(6);
+  Value positions = node.input(8);
+  for (int required : {2, 3, 5, 6})
+    if (!node.requireInput(required))
+      return;
+  if (!checkOperands(node, {words, table, weight, bias}) ||
+      !node.checkRank(ids, 2, "input 0"))
+    return;
+  if (!segments != !segmentTable) {
+    node.emitError() << "has only one of segment_ids and segment_embedding";
+    return;
+  }
+  auto lookUp = [&](Value rows, Value indices) {
+    return node.create<GatherOp>({rows, indices}, node.i64("axis", 0));
+  };
+  if (!positions)
+    positions = node.iota(node.dimScalar(ids, 1));
+  Value sum =
+      node.create<AddOp>({lookUp(words, ids), lookUp(table, positions)});
+  if (segments && node.checkSameType({words, segmentTable}))
+    sum = node.create<AddOp>({sum, lookUp(segmentTable, segments)});
+  node.setOutput(
+      0, emitLayerNorm(node, sum, 2, weight, bias, epsilon, false).result);
+  if (node.wantsOutput(1))
+    node.setOutput(1, emitMaskIndex(node, node.input(7), ids));
+  node.setOutput(2, sum);
+}
+
 void nju::onnx_import::registerNormalizationOps(OpRegistry &registry) {
   registry.add("BatchNormalization", 9, 5, importBatchNormalization);
+  registry.add("EmbedLayerNormalization", 1, {1, 9},
+               importEmbedLayerNormalization, kMicrosoft);
   registry.add("InstanceNormalization", 6, 3, importInstanceNormalization);
   registry.add("LayerNormalization", 17, {2, 3}, importLayerNormalization);
   registry.add("RMSNormalization", 23, 2, importRMSNormalization);

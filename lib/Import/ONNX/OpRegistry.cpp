@@ -14,6 +14,7 @@ using namespace nju::onnx_import;
 OpRegistry::OpRegistry() {
   registerActivationOps(*this);
   registerAttentionOps(*this);
+  registerMicrosoftAttentionOps(*this);
   registerConstantOps(*this);
   registerControlFlowOps(*this);
   registerEinsumOps(*this);

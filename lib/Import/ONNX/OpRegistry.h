@@ -74,6 +74,7 @@ private:
 // The op families, one file each.
 void registerActivationOps(OpRegistry &registry);
 void registerAttentionOps(OpRegistry &registry);
+void registerMicrosoftAttentionOps(OpRegistry &registry);
 void registerConstantOps(OpRegistry &registry);
 void registerControlFlowOps(OpRegistry &registry);
 void registerEinsumOps(OpRegistry &registry);

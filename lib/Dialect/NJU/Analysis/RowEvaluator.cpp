@@ -187,6 +187,8 @@ std::optional<FailureOr<HostTensor>> RowEvaluator::computeOp(Operation *op,
     return concatenated(op, range);
   if (isa<GatherOp, GatherNDOp>(op))
     return gathered(op, range);
+  if (isa<GatherElementsOp>(op))
+    return picked(op, range);
   if (isa<TriluOp>(op))
     return triangle(op, range);
   if (isa<FillOp>(op))
@@ -363,6 +365,38 @@ std::optional<FailureOr<HostTensor>> RowEvaluator::gathered(Operation *op,
   Result all = whole(indices);
   return failed(part) || failed(all) ? Result(failure())
                                      : apply(op, {*part, *all});
+}
+
+/// Elements picked along the rows' dimension come from the rows between the
+/// first and the last that are picked, if these are few.
+std::optional<FailureOr<HostTensor>> RowEvaluator::picked(Operation *op,
+                                                          RowRange range) {
+  Value input = op->getOperand(0);
+  auto shape = evaluator.shapeOf(input);
+  Result indices = rows(op->getOperand(1), range);
+  if (failed(indices) || !shape)
+    return std::nullopt;
+  RowRange from = range;
+  if (int64_t(cast<GatherElementsOp>(op).getAxis()) == range.axis) {
+    int64_t size = (*shape)[range.axis], last = -1;
+    llvm::SmallVector<int64_t> picks;
+    from.first = size;
+    for (int64_t i = 0, count = indices->getNumElements(); i < count; ++i) {
+      int64_t index = indices->getInt(i);
+      picks.push_back(index < 0 ? index + size : index);
+      from.first = std::min(from.first, picks.back());
+      last = std::max(last, picks.back());
+    }
+    from.count = last - from.first + 1;
+    if (from.first < 0 || last >= size || from.count > 2 * range.count)
+      return std::nullopt;
+    for (int64_t &pick : picks)
+      pick -= from.first;
+    indices = HostTensor::fromInts(indices->getElementType(),
+                                   indices->getShape(), picks);
+  }
+  Result part = rows(input, from);
+  return failed(part) ? part : apply(op, {*part, *indices});
 }
 
 std::optional<FailureOr<HostTensor>> RowEvaluator::triangle(Operation *op,

@@ -71,6 +71,29 @@ TEST(RowEvaluator, TrianglesKnowTheirRow) {
                             .str());
 }
 
+TEST(RowEvaluator, PicksElements) {
+  // Rows one further, and rows in reverse order, which are too far apart.
+  for (llvm::StringRef order :
+       {"nju.min %next, %last", "nju.sub %last, %row"}) {
+    bool isReversed = order.contains("sub");
+    llvm::StringRef types = isReversed ? "(tensor<i64>, tensor<80x1xi64>)"
+                                       : "(tensor<80x1xi64>, tensor<i64>)";
+    for (llvm::StringRef axis : {"0", "1"})
+      expectRowsOfWhole(
+          "tensor<80x80xi64>",
+          (R"(
+    %last = nju.constant dense<79> : tensor<i64>
+    %next = nju.add %row, %one : (tensor<80x1xi64>, tensor<i64>) -> tensor<80x1xi64>
+    %picks = )" +
+           order + " : " + types + R"( -> tensor<80x1xi64>
+    %indices = nju.broadcast_to %picks, %square : (tensor<80x1xi64>, tensor<2xi64>) -> tensor<80x80xi64>
+    %y = nju.gather_elements %all, %indices {axis = )" +
+           axis +
+           R"( : i64} : (tensor<80x80xi64>, tensor<80x80xi64>) -> tensor<80x80xi64>)")
+              .str());
+  }
+}
+
 TEST(RowEvaluator, Movements) {
   expectRowsOfWhole("tensor<80x80xi64>", R"(
     %y = nju.transpose %all {permutation = array<i64: 1, 0>} : (tensor<80x80xi64>) -> tensor<80x80xi64>)");

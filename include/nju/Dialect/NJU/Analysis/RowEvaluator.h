@@ -64,6 +64,7 @@ private:
   std::optional<Result> sliced(mlir::Operation *op, RowRange range);
   std::optional<Result> concatenated(mlir::Operation *op, RowRange range);
   std::optional<Result> gathered(mlir::Operation *op, RowRange range);
+  std::optional<Result> picked(mlir::Operation *op, RowRange range);
   std::optional<Result> triangle(mlir::Operation *op, RowRange range);
   std::optional<Result> filled(mlir::Operation *op, RowRange range);
   Result whole(mlir::Value value);
