@@ -33,6 +33,7 @@ public:
   Value simplify(DivOp op) {
     return splatValue(op.getRhs()) == 1.0 ? ifSame(op, op.getLhs()) : Value();
   }
+  Value simplify(LayerNormOp op) { return splitRows(op, op.getInput()); }
   Value simplify(MulOp op) {
     return simplifyNeutral(op, [](double x) { return x == 1.0; });
   }
@@ -40,6 +41,7 @@ public:
     return simplifyNeutral(op, [](double x) { return x == 0; });
   }
   Value simplify(ReshapeOp op);
+  Value simplify(RMSNormOp op) { return splitRows(op, op.getInput()); }
   Value simplify(SelectOp op);
   Value simplify(SliceOp op);
   Value simplify(SqueezeOp op) { return ifSame(op, rootOf(op.getInput())); }
@@ -54,6 +56,7 @@ private:
   Value simplifyNeutral(Operation *op, Test isNeutral);
   static std::optional<double> splatValue(Value value);
   Value rootOf(Value value);
+  Value splitRows(Operation *op, Value input);
   bool setTarget(ReshapeOp op, Value input, ArrayRef<int64_t> target);
   template <typename Op, typename... Args>
   Value create(Operation *before, Args &&...args);
@@ -111,6 +114,37 @@ constantTarget(ArrayRef<SymbolicExpr> from, ArrayRef<SymbolicExpr> to) {
     target.push_back(size ? *size : copies ? 0 : -1);
   }
   return target;
+}
+
+/// A norm of heads whose rows were joined with those of the tokens: it knows
+/// the last dimension only, so tokens may keep a dimension of their own.
+Value Simplifier::splitRows(Operation *op, Value input) {
+  Value root = rootOf(input);
+  Dims from = dims(root), to = dims(op->getResult(0));
+  if (from.size() < 2 || to.size() > from.size())
+    return {};
+  auto width = from.back().asConstant(), size = to.back().asConstant();
+  if (!width || !size || *size <= 0 || *width <= *size || *width % *size != 0)
+    return {};
+  Dims heads(from);
+  heads.back() = shapes.getContext().constant(*width / *size);
+  heads.push_back(to.back());
+  auto split = constantTarget(from, heads), join = constantTarget(heads, to);
+  if (!split || !join)
+    return {};
+  auto reshape = [&](Value value, ArrayRef<int64_t> target) {
+    Value shape = create<ConstantOp>(op, builder.getI64TensorAttr(target));
+    auto type = cast<RankedTensorType>(value.getType());
+    return create<ReshapeOp>(op, type.clone(ArrayRef<int64_t>{}), value, shape,
+                             /*allowZero=*/false);
+  };
+  Value rows = reshape(root, *split);
+  builder.setInsertionPoint(op);
+  Operation *norm = builder.clone(*op);
+  norm->setOperand(0, rows);
+  if (!rows || failed(shapes.infer(norm)))
+    return {};
+  return reshape(norm->getResult(0), *join);
 }
 
 bool Simplifier::setTarget(ReshapeOp op, Value input,
@@ -249,8 +283,9 @@ Value nju::detail::simplify(Operation *op, ShapeInference &shapes,
                             OpBuilder &builder) {
   Simplifier simplifier(shapes, builder);
   return llvm::TypeSwitch<Operation *, Value>(op)
-      .Case<AndOp, BroadcastToOp, CastOp, ConcatOp, DivOp, MulOp, OrOp,
-            ReshapeOp, SelectOp, SliceOp, SqueezeOp, TransposeOp, UnsqueezeOp>(
+      .Case<AndOp, BroadcastToOp, CastOp, ConcatOp, DivOp, LayerNormOp, MulOp,
+            OrOp, RMSNormOp, ReshapeOp, SelectOp, SliceOp, SqueezeOp,
+            TransposeOp, UnsqueezeOp>(
           [&](auto op) { return simplifier.simplify(op); })
       .Default([](Operation *) { return Value(); });
 }

@@ -238,3 +238,37 @@ func.func @removes_neutral_conditions(%x: tensor<?xi1>) -> (tensor<?xi1>, tensor
   // CHECK: return %[[X]], %[[X]], %[[O]]
   return %0, %1, %2 : tensor<?xi1>, tensor<?xi1>, tensor<?xi1>
 }
+
+// -----
+
+// Rows of the heads stay apart from those of the tokens.
+// CHECK-LABEL: func @splits_rows_of_norms
+func.func @splits_rows_of_norms(
+    %x: tensor<?x?x64xf32> {nju.dims = ["batch", "sequence", ""]},
+    %w: tensor<16xf32>) -> tensor<?x?x64xf32> {
+  %heads = nju.constant dense<[0, -1, 16]> : tensor<3xi64>
+  %tokens = nju.constant dense<[0, -1, 64]> : tensor<3xi64>
+  // CHECK: %[[SPLIT:.*]] = nju.constant dense<[0, 0, 4, 16]>
+  // CHECK: %[[ROWS:.*]] = nju.reshape %arg0, %[[SPLIT]] : {{.*}} -> tensor<?x?x4x16xf32>
+  // CHECK: %[[NORM:.*]] = nju.rms_norm %[[ROWS]], %arg1
+  // CHECK: nju.reshape %[[NORM]], {{.*}} -> tensor<?x?x64xf32>
+  %0 = nju.reshape %x, %heads : (tensor<?x?x64xf32>, tensor<3xi64>) -> tensor<?x?x16xf32>
+  %1 = nju.rms_norm %0, %w {epsilon = 1.0e-5 : f64} : (tensor<?x?x16xf32>, tensor<16xf32>) -> tensor<?x?x16xf32>
+  %2 = nju.reshape %1, %tokens : (tensor<?x?x16xf32>, tensor<3xi64>) -> tensor<?x?x64xf32>
+  return %2 : tensor<?x?x64xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func @keeps_rows_of_other_norms
+func.func @keeps_rows_of_other_norms(
+    %x: tensor<?x?x60xf32> {nju.dims = ["batch", "sequence", ""]},
+    %w: tensor<16xf32>) -> tensor<?x16xf32> {
+  %rows = nju.constant dense<[-1, 16]> : tensor<2xi64>
+  // CHECK: nju.reshape %arg0, {{.*}} -> tensor<?x16xf32>
+  // CHECK-NEXT: nju.layer_norm
+  // CHECK-NEXT: return
+  %0 = nju.reshape %x, %rows : (tensor<?x?x60xf32>, tensor<2xi64>) -> tensor<?x16xf32>
+  %1 = nju.layer_norm %0, %w {epsilon = 1.0e-5 : f64} : (tensor<?x16xf32>, tensor<16xf32>) -> tensor<?x16xf32>
+  return %1 : tensor<?x16xf32>
+}

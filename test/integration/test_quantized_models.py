@@ -265,6 +265,16 @@ class QuantizedModels(unittest.TestCase):
             with self.subTest(bits=bits, zeros=zeros):
                 self.check_rows([node], tensors, matrix.dense())
 
+    def test_gather_of_reshaped_codes(self) -> None:
+        """As an embedding that shares the head's codes."""
+        matrix = Blocks(50, 96)
+        tensors = [tensor("codes", matrix.codes), tensor("s", matrix.scales),
+                   tensor("shape", np.array([50, -1]))]
+        nodes = [helper.make_node("Reshape", ["codes", "shape"], ["e"]),
+                 helper.make_node("GatherBlockQuantized", ["e", "ids", "s"], ["y"],
+                                  domain="com.microsoft", block_size=matrix.block, bits=4)]
+        self.check_rows(nodes, tensors, matrix.dense())
+
     def test_gather_of_int4(self) -> None:
         scales = self.rng.uniform(0.5, 1.5, (30, 3)).astype(np.float32)
         for kind, low in ((TensorProto.INT4, -8), (TensorProto.UINT4, 0)):

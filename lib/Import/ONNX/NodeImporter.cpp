@@ -261,7 +261,11 @@ std::optional<StoredTensor> NodeImporter::storedInput(int index) {
       stored.type =
           onnx_import::elementType(tensor->data_type(), importer.getContext());
   } else if (value && value->kind == ImportedValue::Tensor) {
-    stored.data = storedData(value->tensor);
+    // A reshape leaves the bytes as they are.
+    Value source = value->tensor;
+    while (auto reshape = source.getDefiningOp<nju::ReshapeOp>())
+      source = reshape.getInput();
+    stored.data = storedData(source);
     auto type = llvm::cast<RankedTensorType>(value->tensor.getType());
     stored.shape.assign(type.getShape().begin(), type.getShape().end());
     stored.type = type.getElementType();
