@@ -79,6 +79,8 @@ struct AttentionRule {
   /// Keys that are seen, the query's own the last of them; causal only.
   int64_t window = std::numeric_limits<int64_t>::max();
   float slope = 0;
+  /// What scores are capped by before anything is added; 0: by nothing.
+  float softcap = 0;
   /// Addends, or null.
   const float *mask = nullptr;
   int64_t maskRowStride = 0, maskColumnStride = 0;
@@ -138,6 +140,9 @@ void HeadAttention::setKeys(Rows<const float> key, Rows<const float> value) {
 /// sum; 0 if no key is seen.
 float HeadAttention::weigh(int64_t query, float *scores, int64_t first,
                            int64_t last) const {
+  if (rule.softcap != 0)
+    for (int64_t j = first; j < last; ++j)
+      scores[j] = capScore(scores[j], rule.softcap);
   if (rule.mask)
     for (int64_t j = first; j < last; ++j)
       scores[j] +=
@@ -315,6 +320,8 @@ nju::detail::executeCachedAttention(CachedAttentionOp op,
       rule.window = *op.getWindow();
     if (op.getSlopes())
       rule.slope = (*op.getSlopes())[head];
+    if (op.getSoftcap())
+      rule.softcap = float(op.getSoftcap()->convertToDouble());
     auto rowsOf = [&](const HostTensor &tensor, int64_t own) {
       int64_t stride = tensor.getDim(2) * depth;
       return Rows<const float>{tensor.elements<float>().data() +

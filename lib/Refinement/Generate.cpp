@@ -9,6 +9,7 @@
 #include "nju/Refinement/Generate.h"
 
 #include "Tape.h"
+#include "nju/Support/Exponential.h"
 #include "llvm/Support/Parallel.h"
 #include <cmath>
 #include <random>
@@ -81,6 +82,8 @@ void Generator::attendToken(CachedAttentionOp op, ArrayRef<HostTensor> operands,
   int64_t first =
       op.getWindow() ? std::max<int64_t>(0, position - *op.getWindow() + 1) : 0;
   float scale = float(op.getScale().convertToDouble());
+  float softcap =
+      op.getSoftcap() ? float(op.getSoftcap()->convertToDouble()) : 0;
   std::vector<float> weights(position + 1);
   for (int64_t h = 0; h < heads; ++h) {
     const float *query =
@@ -91,7 +94,8 @@ void Generator::attendToken(CachedAttentionOp op, ArrayRef<HostTensor> operands,
       float score = 0;
       for (int64_t d = 0; d < size; ++d)
         score += query[d] * cache.keys[j * width + column + d];
-      weights[j] = score * scale;
+      weights[j] =
+          softcap != 0 ? capScore(score * scale, softcap) : score * scale;
       if (op.getSlopes())
         weights[j] += (*op.getSlopes())[h] * float(j - position);
       largest = std::max(largest, weights[j]);

@@ -33,9 +33,9 @@ class Finder {
 public:
   explicit Finder(LMGraph &graph) : graph(graph) {}
 
-  FailureOr<SmallVector<LMAttention>> run() {
+  FailureOr<SmallVector<LMAttention, 0>> run() {
     markNeeded();
-    SmallVector<LMAttention> attentions;
+    SmallVector<LMAttention, 0> attentions;
     for (Operation &op : graph.getFunction().getBody().front()) {
       if (!needed.contains(&op))
         continue;
@@ -209,6 +209,6 @@ private:
 
 } // namespace
 
-FailureOr<SmallVector<LMAttention>> nju::findAttentions(LMGraph &graph) {
+FailureOr<SmallVector<LMAttention, 0>> nju::findAttentions(LMGraph &graph) {
   return Finder(graph).run();
 }

@@ -42,6 +42,8 @@ struct LMAttention {
   int64_t heads = 0, headDim = 0, groups = 0;
   /// By what the products are scaled, and by what all keys are before.
   double scale = 1.0, keyScale = 1.0;
+  /// Scaled products become cap * tanh(product / cap).
+  std::optional<double> softcap;
   std::optional<int64_t> window;
   /// One a head, or none.
   llvm::SmallVector<float> slopes;
@@ -50,10 +52,11 @@ struct LMAttention {
 
 /// Finds the attentions that the logits depend on, in order, each with query,
 /// key, value and the way to the softmax.
-mlir::FailureOr<llvm::SmallVector<LMAttention>> findAttentions(LMGraph &graph);
+mlir::FailureOr<llvm::SmallVector<LMAttention, 0>>
+findAttentions(LMGraph &graph);
 
-/// Finds scale, window and slopes by evaluating what lies between the products
-/// and the softmax for all positions below `maxTokens`.
+/// Finds scale, cap, window and slopes by evaluating what lies between the
+/// products and the softmax for all positions below `maxTokens`.
 mlir::LogicalResult analyzeMasks(LMGraph &graph,
                                  llvm::MutableArrayRef<LMAttention> attentions,
                                  int64_t maxTokens);

@@ -7,9 +7,9 @@
 //===----------------------------------------------------------------------===//
 //
 // What lies between the products of queries and keys and the softmax is
-// evaluated with products that are all 0, all 1 and all -3.5. From the results
-// follow, for every pair of positions, whether the pair is masked, by what the
-// product is scaled and what is added.
+// evaluated with products that are all 0, all 1, all -3.5 and some more. From
+// the results follow, for every pair of positions, whether the pair is masked,
+// by what the product is scaled, whether it is capped, and what is added.
 //
 // The pairs of all tokens are evaluated some rows at a time, which needs little
 // memory. Of very long sequences not all rows are: the first and the last ones,
@@ -31,16 +31,20 @@ namespace {
 
 /// Scores this far below others have no weight: exp(-1e4) is zero in f32.
 constexpr double kMasked = -1e4;
-constexpr double kProbe = -3.5;
+/// Products. Caps show where they are about as large: 0.1 to 3 times the cap
+/// for scales of 1/16 to 1 and caps of 15 to 100. f16 has all of them.
+constexpr std::array<double, 6> kProbes = {0, 1, -3.5, 40, -500, 3e4};
+constexpr size_t kLargest = kProbes.size() - 1;
+using ProbeResults = std::array<double, kProbes.size()>;
 
 /// Pairs of tokens that are evaluated at once, and in all.
 constexpr int64_t kPairsAtOnce = int64_t(1) << 18;
 constexpr int64_t kPairs = int64_t(1) << 24;
 
-/// Weights for products of 0, 1 and kProbe, each `[heads or 1, rows, total]`:
-/// `count` rows of new tokens from the `first` on.
+/// Weights for the products, each `[heads or 1, rows, total]`: `count` rows of
+/// new tokens from the `first` on.
 struct Probes {
-  std::array<HostTensor, 3> weights;
+  std::array<HostTensor, kProbes.size()> weights;
   int64_t heads = 1;
   LMLength length;
   int64_t first = 0, count = 0;
@@ -68,6 +72,7 @@ public:
   void finish() {
     if (attention.products)
       attention.scale = scale.value_or(1.0);
+    attention.softcap = softcap;
     if (exactWindow)
       attention.window = *exactWindow;
     bool hasSlopes =
@@ -81,7 +86,7 @@ public:
 
 private:
   LMAttention &attention;
-  std::optional<double> scale;
+  std::optional<double> scale, softcap;
   /// The window is at least the first and, if known, exactly the second.
   int64_t leastWindow = 1;
   std::optional<int64_t> exactWindow;
@@ -122,9 +127,9 @@ private:
         return describe(position, key, "has a gap before");
     std::string problem = addWindow(position, first);
     for (int64_t key = first; key <= position && problem.empty(); ++key)
-      problem =
-          addVisible(head, position, key, {at(0, key), at(1, key), at(2, key)},
-                     self, probes.heads);
+      problem = addVisible(
+          head, position, key, [&](size_t probe) { return at(probe, key); },
+          self, probes.heads);
     return problem;
   }
 
@@ -142,28 +147,61 @@ private:
     return "";
   }
 
+  /// `added`: what was added to the numbers before they were rounded to f32.
+  static bool areClose(double a, double b, double added = 0) {
+    return std::abs(a - b) <= 1e-5 * std::max({1.0, std::abs(a), std::abs(b)}) +
+                                  5e-7 * std::abs(added);
+  }
+
+  /// What becomes of a product.
+  double apply(double product) const {
+    double scaled = *scale * product;
+    return softcap ? *softcap * std::tanh(scaled / *softcap) : scaled;
+  }
+
+  /// Finds scale and cap from what became of the products 1 and the largest.
+  void findScale(const ProbeResults &results) {
+    double one = results[1], most = std::abs(results[kLargest]);
+    scale = one;
+    if (areClose(most, std::abs(one) * kProbes[kLargest]) || !(most > 0) ||
+        !std::isfinite(most))
+      return;
+    // A larger cap goes with less scale and a larger result: bisection.
+    double low = most, high = 1e6 * most;
+    for (int i = 0; i < 200; ++i) {
+      softcap = (low + high) / 2;
+      scale = *softcap * std::atanh(one / *softcap);
+      (std::abs(apply(kProbes[kLargest])) < most ? low : high) = *softcap;
+    }
+  }
+
+  std::string addScale(const ProbeResults &results, double added) {
+    if (!scale)
+      findScale(results);
+    for (auto [product, result] : llvm::zip(kProbes, results))
+      if (!areClose(result, apply(product), added))
+        return "does not scale all products alike";
+    return "";
+  }
+
   std::string addVisible(int64_t head, int64_t position, int64_t key,
-                         std::array<double, 3> weights, double self,
+                         llvm::function_ref<double(size_t)> at, double self,
                          int64_t heads) {
-    auto close = [](double a, double b) {
-      return std::abs(a - b) <=
-             1e-5 * std::max({1.0, std::abs(a), std::abs(b)});
-    };
+    double added = at(0);
     if (attention.products) {
-      double factor = weights[1] - weights[0];
-      if (!scale)
-        scale = factor;
-      if (!close(factor, *scale) ||
-          !close(weights[2] - weights[0], kProbe * *scale))
-        return describe(position, key, "does not scale all products alike");
+      ProbeResults results;
+      for (auto [i, result] : llvm::enumerate(results))
+        result = at(i) - added;
+      if (std::string problem = addScale(results, added); !problem.empty())
+        return describe(position, key, problem);
     }
     slopes.resize(heads);
     std::optional<double> &slope = slopes[head];
     if (key == position)
       return "";
     if (!slope)
-      slope = (weights[0] - self) / static_cast<double>(key - position);
-    if (!close(weights[0] - self, *slope * static_cast<double>(key - position)))
+      slope = (added - self) / static_cast<double>(key - position);
+    if (!areClose(added - self, *slope * static_cast<double>(key - position)))
       return describe(position, key, "adds numbers that no slope explains");
     return "";
   }
@@ -182,6 +220,7 @@ public:
       if (LMAttention *same = known.lookup(key)) {
         if (attention.products)
           attention.scale = same->scale;
+        attention.softcap = same->softcap;
         attention.window = same->window;
         attention.slopes = same->slopes;
         continue;
@@ -323,7 +362,7 @@ private:
     Type f32 = Float32Type::get(graph.getFunction().getContext());
     Value weights = attention.products ? attention.weights : attention.mask;
     HostTensor none(f32, {probes.count, probes.length.total()});
-    for (auto [i, product] : llvm::enumerate(std::array{0.0, 1.0, kProbe})) {
+    for (auto [i, product] : llvm::enumerate(kProbes)) {
       if (attention.products)
         rows.bind(
             attention.products,

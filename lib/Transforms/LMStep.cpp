@@ -364,11 +364,14 @@ FailureOr<Value> StepBuilder::emitAttention(const LMAttention &attention) {
   DenseF32ArrayAttr slopes;
   if (!attention.slopes.empty())
     slopes = builder.getDenseF32ArrayAttr(attention.slopes);
+  FloatAttr softcap;
+  if (attention.softcap)
+    softcap = builder.getF64FloatAttr(*attention.softcap);
   Value result = CachedAttentionOp::create(
       builder, loc, heads.getType(), heads, *key, *value, positions, sequences,
       builder.getI64IntegerAttr(layer++),
       builder.getF64FloatAttr(attention.scale * attention.keyScale), window,
-      slopes);
+      slopes, softcap);
 
   SmallVector<int64_t> back(rank);
   for (auto [i, dim] : llvm::enumerate(permutation))

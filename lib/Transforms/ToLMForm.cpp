@@ -77,7 +77,7 @@ private:
     int64_t wanted = maxTokens > 0 ? maxTokens : kDefaultMaxTokens;
     if (failed(graph.specialize()))
       return Outcome::Refused;
-    FailureOr<SmallVector<LMAttention>> attentions = findAttentions(graph);
+    FailureOr<SmallVector<LMAttention, 0>> attentions = findAttentions(graph);
     if (failed(attentions) || failed(traceCaches(graph, *attentions, wanted)))
       return Outcome::Refused;
     if (failed(checkCacheType(graph, *attentions)))

@@ -192,3 +192,39 @@ func.func @main(%a: tensor<?x?xi64> {nju.name = "a"}, %b: tensor<?x?xi64> {nju.n
   return %z : tensor<?x?x8xf32>
 }
 }
+
+// -----
+
+// Scores are capped on their way to the softmax; products of 1 and -3.5 hardly show
+// it.
+// CHECK: nju.lm
+// CHECK-LABEL: @step
+// CHECK: nju.cached_attention {{.*}} {layer = 0 : i64, scale = {{0.0624[0-9]*|0.0625[0-9]*|6.250000e-02}} : f64, softcap = 5.000000e+01 : f64}
+// CHECK-NOT: nju.tanh
+module {
+nju.param @e : tensor<8x8xf32> = #nju.file<"w.data", 0, tensor<8x8xf32>>
+func.func @main(%ids: tensor<?x?xi64> {nju.name = "input_ids"}) -> tensor<?x?x8xf32> {
+  %e = nju.param_ref @e : tensor<8x8xf32>
+  %zero = nju.constant dense<0> : tensor<i64>
+  %one = nju.constant dense<1> : tensor<i64>
+  %low = nju.constant dense<0xFF800000> : tensor<f32>
+  %cap = nju.constant dense<50.0> : tensor<f32>
+  %scale = nju.constant dense<0.0625> : tensor<f32>
+  %shape = nju.shape_of %ids : (tensor<?x?xi64>) -> tensor<2xi64>
+  %s = nju.gather %shape, %one {axis = 0 : i64} : (tensor<2xi64>, tensor<i64>) -> tensor<i64>
+  %range = nju.range %zero, %s, %one : (tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<?xi64>
+  %column = nju.unsqueeze %range {axes = array<i64: 1>} : (tensor<?xi64>) -> tensor<?x1xi64>
+  %later = nju.compare gt %range, %column : (tensor<?xi64>, tensor<?x1xi64>) -> tensor<?x?xi1>
+  %x = nju.gather %e, %ids {axis = 0 : i64} : (tensor<8x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %kt = nju.transpose %x {permutation = array<i64: 0, 2, 1>} : (tensor<?x?x8xf32>) -> tensor<?x8x?xf32>
+  %0 = nju.matmul %x, %kt : (tensor<?x?x8xf32>, tensor<?x8x?xf32>) -> tensor<?x?x?xf32>
+  %s16 = nju.mul %0, %scale : (tensor<?x?x?xf32>, tensor<f32>) -> tensor<?x?x?xf32>
+  %1 = nju.div %s16, %cap : (tensor<?x?x?xf32>, tensor<f32>) -> tensor<?x?x?xf32>
+  %2 = nju.tanh %1 : (tensor<?x?x?xf32>) -> tensor<?x?x?xf32>
+  %3 = nju.mul %2, %cap : (tensor<?x?x?xf32>, tensor<f32>) -> tensor<?x?x?xf32>
+  %4 = nju.select %later, %low, %3 : (tensor<?x?xi1>, tensor<f32>, tensor<?x?x?xf32>) -> tensor<?x?x?xf32>
+  %5 = nju.softmax %4 {axis = 2 : i64} : (tensor<?x?x?xf32>) -> tensor<?x?x?xf32>
+  %6 = nju.matmul %5, %x : (tensor<?x?x?xf32>, tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
+  return %6 : tensor<?x?x8xf32>
+}
+}

@@ -189,7 +189,7 @@ std::string makeCachedText(llvm::StringRef attributes) {
 
 /// One element of the result, by the definition.
 double attendDirectly(ArrayRef<HostTensor> x, int64_t token, int64_t head,
-                      int64_t d, int64_t window, double slope) {
+                      int64_t d, int64_t window, double slope, double softcap) {
   int64_t group = head / (kHeads / kGroups);
   int64_t position = x[3].getInt(token);
   int64_t begin = token - std::min(position, window - 1);
@@ -199,7 +199,10 @@ double attendDirectly(ArrayRef<HostTensor> x, int64_t token, int64_t head,
     for (int64_t i = 0; i < kDepth; ++i)
       score += x[0].getFloat((token * kHeads + head) * kDepth + i) *
                x[1].getFloat((j * kGroups + group) * kDepth + i);
-    double weight = std::exp(0.3 * score + slope * double(j - token));
+    score *= 0.3;
+    if (softcap != 0)
+      score = softcap * std::tanh(score / softcap);
+    double weight = std::exp(score + slope * double(j - token));
     sum += weight;
     result += weight * x[2].getFloat((j * kGroups + group) * kDepth + d);
   }
@@ -211,13 +214,15 @@ TEST(ExecuteOp, ComputesCachedAttentionWithinTheBatch) {
     const char *attributes;
     int64_t window;
     std::vector<double> slopes;
+    double softcap = 0;
   };
   for (const Case &rule :
        {Case{"", 1000, {0, 0, 0, 0}},
         Case{", window = 40 : i64", 40, {0, 0, 0, 0}},
         Case{", slopes = array<f32: 0.5, 0.25, 0.125, 0.0625>",
              1000,
-             {0.5, 0.25, 0.125, 0.0625}}}) {
+             {0.5, 0.25, 0.125, 0.0625}},
+        Case{", softcap = 0.2 : f64", 1000, {0, 0, 0, 0}, 0.2}}) {
     SCOPED_TRACE(rule.attributes);
     TestModule test(makeCachedText(rule.attributes));
     ASSERT_TRUE(test.main);
@@ -229,10 +234,10 @@ TEST(ExecuteOp, ComputesCachedAttentionWithinTheBatch) {
     for (int64_t token = 0; token < y->getDim(1); ++token)
       for (int64_t head = 0; head < kHeads; ++head)
         for (int64_t d : {int64_t(0), kDepth - 1})
-          ASSERT_NEAR(
-              y->getFloat((token * kHeads + head) * kDepth + d),
-              attendDirectly(x, token, head, d, rule.window, rule.slopes[head]),
-              2e-6)
+          ASSERT_NEAR(y->getFloat((token * kHeads + head) * kDepth + d),
+                      attendDirectly(x, token, head, d, rule.window,
+                                     rule.slopes[head], rule.softcap),
+                      2e-6)
               << "token " << token << " head " << head;
   }
 }

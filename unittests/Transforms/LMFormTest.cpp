@@ -113,6 +113,10 @@ private:
       for (int64_t d = 0; d < width; ++d)
         score += query.elements<float>()[offset + d] * keys[group * width + d];
       score *= scale;
+      if (op.getSoftcap()) {
+        double cap = op.getSoftcap()->convertToDouble();
+        score = cap * std::tanh(score / cap);
+      }
       if (auto slopes = op.getSlopes())
         score += (*slopes)[head] * static_cast<double>(j - token.position);
       scores.push_back(score);

@@ -10,6 +10,7 @@
 #define NJU_SUPPORT_EXPONENTIAL_H
 
 #include "nju/Support/VectorCode.h"
+#include <cmath>
 
 namespace nju {
 
@@ -35,6 +36,11 @@ NJU_INLINE float exponential(float x) {
   float power;
   std::memcpy(&power, &bits, sizeof(power));
   return fraction * power;
+}
+
+/// What a cap on the scores of an attention makes of one.
+inline float capScore(float score, float cap) {
+  return cap * std::tanh(score / cap);
 }
 
 /// The largest of the values; minus infinity if there is none. What is not a

@@ -121,6 +121,7 @@ private:
                   Value blocks);
   void emitSoftmax(const Unit &unit, const Tile &tile, Value row, Value chunk,
                    Value blocks);
+  void emitSoftcap(Value row, Value count);
   void emitMask(const Unit &unit, Value row, Value scoreRow, Value chunk,
                 Value count);
   void emitWeightedSums(const Unit &unit, int64_t rows, Value firstRow,
@@ -376,6 +377,24 @@ void AttentionEmitter::emitMask(const Unit &unit, Value row, Value scoreRow,
   });
 }
 
+/// scores[row] = cap * tanh(scores[row] / cap).
+void AttentionEmitter::emitSoftcap(Value row, Value count) {
+  auto cap = static_cast<float>(*options.softcap);
+  Value zero = k.splat(0.0f), one = k.splat(1.0f);
+  k.loop(k.index(0), count, k.index(k.lanes), [&](Value i) {
+    Value score = k.loadVector(scores, {row, i});
+    // tanh(x) = (1 - e) / (1 + e) for x > 0, e being exp(-2 x).
+    Value size = k.maxf(score, k.subf(zero, score));
+    Value e = k.expOfNonPositive(k.mulf(size, k.splat(-2.0f / cap)));
+    Value capped = arith::DivFOp::create(
+        k.b, k.loc, k.mulf(k.splat(cap), k.subf(one, e)), k.addf(one, e));
+    Value isBelow = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT,
+                                          score, zero);
+    k.storeVector(k.select(isBelow, k.subf(zero, capped), capped), scores,
+                  {row, i});
+  });
+}
+
 /// scores[row] = exp(scores[row] - maximum), and the maximum and the sum of a
 /// record.
 void AttentionEmitter::emitSoftmax(const Unit &unit, const Tile &tile,
@@ -384,6 +403,8 @@ void AttentionEmitter::emitSoftmax(const Unit &unit, const Tile &tile,
   Value count = k.mul(blocks, kCacheBlock), step = k.index(k.lanes);
   Value zero = k.index(0);
   auto mask = [&] { emitMask(unit, unitRow, row, chunk, count); };
+  if (options.softcap)
+    emitSoftcap(row, count);
   if (slopes) {
     mask();
   } else {
@@ -695,6 +716,11 @@ static std::string kernelName(const CachedAttentionOptions &options) {
     name += ("_" + stringifyCacheType(options.cacheType)).str();
   if (options.window)
     name += llvm::formatv("_window{0}", *options.window).str();
+  if (options.softcap)
+    name +=
+        llvm::formatv("_softcap{0}", llvm::utohexstr(llvm::bit_cast<uint32_t>(
+                                         static_cast<float>(*options.softcap))))
+            .str();
   if (!options.slopes.empty()) {
     name += "_slopes";
     for (float slope : options.slopes)

@@ -332,6 +332,8 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
   options.window = op.getWindow();
   if (op.getSlopes())
     options.slopes.assign(op.getSlopes()->begin(), op.getSlopes()->end());
+  if (op.getSoftcap())
+    options.softcap = op.getSoftcap()->convertToDouble();
   FailureOr<nju::AttentionScratch> scratch = scratchOf(op, options);
   if (failed(scratch))
     return failure();

@@ -228,7 +228,7 @@ static LogicalResult lowerCachedAttention(nju::CachedAttentionOp op,
                      lowering[op.getValue()], lowering[op.getPositions()],
                      lowering[op.getSequences()], lowering.empty(type, dims),
                      op.getLayerAttr(), op.getScaleAttr(), op.getWindowAttr(),
-                     op.getSlopesAttr())
+                     op.getSlopesAttr(), op.getSoftcapAttr())
                      .getResult();
   lowering.bind(op, result, dims);
   return success();

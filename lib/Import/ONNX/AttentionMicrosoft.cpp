@@ -153,6 +153,9 @@ bool GroupQueryAttention::readAttributes() {
       return false;
     }
   node.ignoreAttr("kv_cache_bit_width");
+  // Says that the caller's buffers hold no more than the window; those that are
+  // given here are joined with the new tokens as they are.
+  node.ignoreAttr("sliding_window_cache");
   return refuseInputs(node,
                       {{11, "head_sink"}, {12, "k_scale"}, {13, "v_scale"}});
 }

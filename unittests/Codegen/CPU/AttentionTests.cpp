@@ -262,6 +262,8 @@ std::vector<double> reference(const Data &data, Token token) {
           scaleOf(o) *
           std::inner_product(q, q + o.headDim, k, 0.0, std::plus<double>(),
                              [](double a, double b) { return a * b; });
+      if (o.softcap)
+        score = *o.softcap * std::tanh(score / *o.softcap);
       if (!o.slopes.empty())
         score += o.slopes[h] * double(j - token.position);
       scores.push_back(score);
@@ -425,6 +427,17 @@ TEST_P(AttentionTest, AddsSlopes) {
   CachedAttentionOptions options = makeOptions(4, 2, 24);
   options.slopes = {0.5f, 0.25f, 0.125f, 0.0625f};
   expectEqualsReference(GetParam(), options, 150);
+}
+
+TEST_P(AttentionTest, CapsScores) {
+  for (double cap : {0.3, 50.0}) {
+    CachedAttentionOptions options = makeOptions(4, 2, 24);
+    options.softcap = cap;
+    expectEqualsReference(GetParam(), options, 150);
+    options.slopes = {0.5f, 0.25f, 0.125f, 0.0625f};
+    options.window = 40;
+    expectEqualsReference(GetParam(), options, 150);
+  }
 }
 
 /// Token by token and in pieces of several sequences, which cut blocks.

@@ -49,6 +49,8 @@ struct CachedAttentionOptions {
   /// One a query head, or empty: the score of position j is increased by
   /// slope * (j - position).
   llvm::SmallVector<float> slopes;
+  /// Scores are capped before that: softcap * tanh(score / softcap).
+  std::optional<double> softcap;
 
   CacheLayout getCacheLayout() const { return {cacheType, kvHeads, headDim}; }
 };

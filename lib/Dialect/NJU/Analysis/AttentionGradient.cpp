@@ -19,7 +19,7 @@ AttentionGradient::AttentionGradient(int64_t keys, int64_t depth,
     : keys(keys), depth(depth), valueDepth(valueDepth), scale(float(scale)),
       keyColumns(depth * keys), valueColumns(valueDepth * keys),
       keySums(depth * keys), valueSums(valueDepth * keys), probabilities(keys),
-      slopes(keys) {}
+      slopes(keys), scores(keys) {}
 
 void AttentionGradient::setKeys(const float *keyRows, int64_t keyStride,
                                 const float *valueRows, int64_t valueStride) {
@@ -78,8 +78,11 @@ void AttentionGradient::add(const Query &q) {
   if (q.target)
     std::fill(q.target, q.target + depth, 0.f);
   project(q.query, keyColumns, depth, keys, begin, end, p);
+  for (int64_t j = begin; j < end && softcap != 0; ++j)
+    scores[j] = capScore(p[j] * scale, softcap);
   for (int64_t j = begin; j < end; ++j)
-    p[j] = p[j] * scale + (q.bias ? q.bias[j * q.biasStride] : 0.f);
+    p[j] = (softcap != 0 ? scores[j] : p[j] * scale) +
+           (q.bias ? q.bias[j * q.biasStride] : 0.f);
   float largest = getLargest(p + begin, count);
   // A query that sees no key gives zeros, whatever the keys.
   if (largest == -std::numeric_limits<float>::infinity())
@@ -92,6 +95,9 @@ void AttentionGradient::add(const Query &q) {
   float mean = multiply(p + begin, s + begin, count);
   for (int64_t j = begin; j < end; ++j)
     s[j] = scale * p[j] * (s[j] - mean);
+  // c tanh'(s / c) / c = 1 - tanh(s / c)^2
+  for (int64_t j = begin; j < end && softcap != 0; ++j)
+    s[j] *= 1 - scores[j] / softcap * (scores[j] / softcap);
   spread(q.query, s, depth, keys, begin, end, keySums);
   if (q.target)
     for (int64_t d = 0; d < depth; ++d)

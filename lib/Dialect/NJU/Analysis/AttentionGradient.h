@@ -14,13 +14,16 @@
 
 namespace nju::detail {
 
-/// The gradients of `softmax(scale q k' + bias) v` for the keys of one head and
-/// any number of queries, one after the other. Probabilities are computed
-/// again, so that memory does not grow with the square of the length.
+/// The gradients of `softmax(cap(scale q k') + bias) v` for the keys of one
+/// head and any number of queries, one after the other. Probabilities are
+/// computed again, so that memory does not grow with the square of the length.
 class AttentionGradient {
 public:
   AttentionGradient(int64_t keys, int64_t depth, int64_t valueDepth,
                     double scale);
+
+  /// cap(s) = c * tanh(s / c); without, s.
+  void setSoftcap(double c) { softcap = float(c); }
 
   /// Rows of `depth` keys and `valueDepth` values, that many elements apart.
   void setKeys(const float *keys, int64_t keyStride, const float *values,
@@ -45,10 +48,10 @@ public:
 
 private:
   int64_t keys, depth, valueDepth;
-  float scale;
+  float scale, softcap = 0;
   /// Transposed, [depth, keys]: loops run over the keys.
   std::vector<float> keyColumns, valueColumns, keySums, valueSums;
-  std::vector<float> probabilities, slopes;
+  std::vector<float> probabilities, slopes, scores;
 };
 
 } // namespace nju::detail

@@ -131,6 +131,8 @@ public:
     std::vector<float> keys = gather(1), values = gather(2);
     AttentionGradient head(count, depth, depth,
                            op.getScale().convertToDouble());
+    if (op.getSoftcap())
+      head.setSoftcap(op.getSoftcap()->convertToDouble());
     head.setKeys(keys.data(), depth, values.data(), depth);
     for (int64_t h = group * (heads / groups);
          h < (group + 1) * (heads / groups); ++h)

@@ -67,5 +67,8 @@ LogicalResult nju::CachedAttentionOp::verify() {
   if (getWindow() && *getWindow() < 1)
     return emitOpError() << "has window " << *getWindow()
                          << ", expected at least 1";
+  if (getSoftcap() && !(getSoftcap()->convertToDouble() > 0))
+    return emitOpError() << "has softcap " << getSoftcap()->convertToDouble()
+                         << ", expected a number above 0";
   return success();
 }

@@ -160,6 +160,14 @@ func.func @cached_attention_slopes(%q: tensor<1x?x8x64xf32>, %k: tensor<1x?x2x64
 
 // -----
 
+func.func @cached_attention_softcap(%q: tensor<1x?x8x64xf32>, %k: tensor<1x?x2x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @+1 {{has softcap 0.000000e+00, expected a number above 0}}
+  %0 = nju.cached_attention %q, %k, %k, %p, %p {layer = 0 : i64, scale = 1.0 : f64, softcap = 0.0 : f64} : (tensor<1x?x8x64xf32>, tensor<1x?x2x64xf32>, tensor<1x?x2x64xf32>, tensor<?xi32>, tensor<?xi32>) -> tensor<1x?x8x64xf32>
+  return
+}
+
+// -----
+
 func.func @cached_attention_window(%q: tensor<1x?x8x64xf32>, %k: tensor<1x?x2x64xf32>, %p: tensor<?xi32>) {
   // expected-error @+1 {{has window 0, expected at least 1}}
   %0 = nju.cached_attention %q, %k, %k, %p, %p {layer = 0 : i64, scale = 1.0 : f64, window = 0 : i64} : (tensor<1x?x8x64xf32>, tensor<1x?x2x64xf32>, tensor<1x?x2x64xf32>, tensor<?xi32>, tensor<?xi32>) -> tensor<1x?x8x64xf32>

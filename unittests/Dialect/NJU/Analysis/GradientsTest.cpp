@@ -309,9 +309,9 @@ TEST(Gradients, Attention) {
 }
 
 /// nju.cached_attention of whole sequences is nju.attention of each with a mask
-/// for window and slopes.
+/// for window and slopes, and maybe a cap.
 void checkCachedAttention(llvm::StringRef attributes, int64_t window,
-                          std::vector<double> slopes) {
+                          std::vector<double> slopes, double softcap = 0) {
   TestModule cached(
       ("func.func @main(%q: tensor<1x7x4x3xf32>, %k: tensor<1x7x2x3xf32>, %v: "
        "tensor<1x7x2x3xf32>, %p: tensor<7xi32>, %s: tensor<7xi32>) -> "
@@ -360,8 +360,11 @@ void checkCachedAttention(llvm::StringRef attributes, int64_t window,
             score += q[(t * 4 + h) * 3 + d] * k[(j * 2 + h / 2) * 3 + d];
             value += g[(t * 4 + h) * 3 + d] * v[(j * 2 + h / 2) * 3 + d];
           }
+          score *= 0.6;
+          if (softcap != 0)
+            score = softcap * std::tanh(score / softcap);
           double weight =
-              std::exp(0.6 * score + slopes[h] * (positions[j] - positions[t]));
+              std::exp(score + slopes[h] * (positions[j] - positions[t]));
           sum += weight;
           product += weight * value;
         }
@@ -388,6 +391,9 @@ TEST(Gradients, CachedAttention) {
   checkCachedAttention(", window = 2 : i64", 2, {0, 0, 0, 0});
   checkCachedAttention(", slopes = array<f32: 0.5, 0.25, 0.125, 1.0>", 100,
                        {0.5, 0.25, 0.125, 1});
+  checkCachedAttention(
+      ", slopes = array<f32: 0.5, 0.25, 0.125, 1.0>, softcap = 0.5 : f64", 100,
+      {0.5, 0.25, 0.125, 1}, 0.5);
 }
 
 TEST(Gradients, SayWhatIsWrong) {

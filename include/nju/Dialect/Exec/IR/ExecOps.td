@@ -182,7 +182,8 @@ def Exec_CachedAttentionOp : Exec_DestinationOp<"cached_attention"> {
                        Exec_AnyBuffer:$positions, Exec_AnyBuffer:$sequences,
                        Exec_AnyBuffer:$output, I64Attr:$layer, F64Attr:$scale,
                        OptionalAttr<I64Attr>:$window,
-                       OptionalAttr<DenseF32ArrayAttr>:$slopes);
+                       OptionalAttr<DenseF32ArrayAttr>:$slopes,
+                       OptionalAttr<F64Attr>:$softcap);
   let assemblyFormat = [{
     `ins` `(` $query `,` $key `,` $value `,` $positions `,` $sequences `:` type($query) `,`
     type($key) `,` type($value) `,` type($positions) `,` type($sequences) `)`

@@ -68,8 +68,9 @@ def NJU_CachedAttentionOp : NJU_Op<"cached_attention", [
     `max(0, p - window + 1)` to p of its sequence, p being its position (all up
     to p without `window`). `query` is `[1, T, H, D]`, `key` and `value` are
     `[1, T, G, D]`, `positions` and `sequences` `[T]`; G divides H. The cache is
-    the step's argument, see `nju_abi_step_args`. With `slopes` (one a head) the
-    score of position j is increased by `slope * (j - p)`.
+    the step's argument, see `nju_abi_step_args`. With `softcap` c, a score s
+    becomes `c * tanh(s / c)`. With `slopes` (one a head) the score of position j
+    is then increased by `slope * (j - p)`.
 
     Example:
 
@@ -81,7 +82,8 @@ def NJU_CachedAttentionOp : NJU_Op<"cached_attention", [
                        RankedTensorOf<[F32]>:$value, RankedTensorOf<[I32]>:$positions,
                        RankedTensorOf<[I32]>:$sequences, I64Attr:$layer, F64Attr:$scale,
                        OptionalAttr<I64Attr>:$window,
-                       OptionalAttr<DenseF32ArrayAttr>:$slopes);
+                       OptionalAttr<DenseF32ArrayAttr>:$slopes,
+                       OptionalAttr<F64Attr>:$softcap);
   let results = (outs RankedTensorOf<[F32]>:$result);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
