@@ -252,7 +252,10 @@ BitBudget::consume(InputMoments &moments,
 void BitBudget::findSensitivities(func::FuncOp function,
                                   const TokenBatch &tokens,
                                   ParamSource &params) {
-  auto found = measureSensitivities(function, tokens, params);
+  SensitivityOptions options;
+  for (Matrix &matrix : matrices)
+    options.weights.insert(matrix.weight.param.getSymName());
+  auto found = measureSensitivities(function, tokens, params, options);
   if (found)
     sensitivities = std::move(*found);
   else

@@ -31,7 +31,7 @@ static constexpr int kCalibrationRounds = 3;
 static constexpr int64_t kCalibrationTokens = 8192, kRefinementTokens = 40960;
 
 /// Changes when the same weights give another matrix than before.
-static constexpr llvm::StringLiteral kMethod = "lcq method 4";
+static constexpr llvm::StringLiteral kMethod = "lcq method 5";
 
 /// What `--calibration` is for text that the model says itself.
 static constexpr llvm::StringLiteral kOwnText = "self";
@@ -412,10 +412,10 @@ Quantizer::calibrate(Job &job, const InputMoments &moments) {
   if (!rows)
     return rows.takeError();
   lcq::CalibrationReport report;
-  llvm::Expected<lcq::QuantizedMatrix> matrix =
-      lcq::quantizeCalibrated(**rows, llvm::ArrayRef<float>(moments.moments),
-                              fromAttr(*job.codes.getFormat()),
-                              kCalibrationRounds, &report, moments.deviation);
+  llvm::Expected<lcq::QuantizedMatrix> matrix = lcq::quantizeCalibrated(
+      **rows, llvm::ArrayRef<float>(moments.moments),
+      fromAttr(*job.codes.getFormat()), kCalibrationRounds, &report,
+      {moments.deviation, moments.numRows});
   if (!matrix)
     return matrix.takeError();
   double error =

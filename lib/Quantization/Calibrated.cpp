@@ -196,7 +196,7 @@ template <typename T>
 static Expected<QuantizedMatrix>
 quantizeBy(const WeightRows &weights, ArrayRef<T> moments,
            const LCQOptions &options, int rounds, CalibrationReport *report,
-           ArrayRef<float> deviation) {
+           const InputDeviation &deviation) {
   if (llvm::Error invalid = options.verify())
     return std::move(invalid);
   int64_t rows = weights.getRows(), columns = weights.getColumns();
@@ -211,9 +211,9 @@ quantizeBy(const WeightRows &weights, ArrayRef<T> moments,
   Calibration calibration{SquareMatrix(columns), SquareMatrix(columns), {}};
   if (llvm::Error error = calibrate(moments, columns, *mean, calibration))
     return std::move(error);
-  if (llvm::Error error = checkDeviation(deviation, columns))
+  if (llvm::Error error = checkDeviation(deviation.sums, columns))
     return std::move(error);
-  if (deviation.empty())
+  if (deviation.sums.empty())
     return quantizeRows(weights, calibration, *mean, options, rounds, report);
   Expected<std::vector<float>> corrected =
       correctWeights(weights, deviation, *mean, calibration.factor);
@@ -227,7 +227,7 @@ Expected<QuantizedMatrix>
 nju::lcq::quantizeCalibrated(const WeightRows &weights, ArrayRef<float> moments,
                              const LCQOptions &options, int rounds,
                              CalibrationReport *report,
-                             ArrayRef<float> deviation) {
+                             const InputDeviation &deviation) {
   return quantizeBy(weights, moments, options, rounds, report, deviation);
 }
 

@@ -67,11 +67,17 @@ private:
 
 } // namespace
 
+double nju::lcq::getCorrectedShare(int64_t columns, int64_t tokens) {
+  return tokens > columns ? 0.5 * (1 - double(columns) / double(tokens)) : 0;
+}
+
 llvm::Expected<std::vector<float>>
-nju::lcq::correctWeights(const WeightRows &weights, ArrayRef<float> deviation,
-                         double scale, const SquareMatrix &factor) {
+nju::lcq::correctWeights(const WeightRows &weights,
+                         const InputDeviation &deviation, double scale,
+                         const SquareMatrix &factor) {
   int64_t rows = weights.getRows(), columns = weights.getColumns();
   Solver solver(factor);
+  double share = getCorrectedShare(columns, deviation.tokens);
   std::vector<float> result(rows * columns);
   llvm::Error failed = llvm::Error::success();
   std::mutex mutex;
@@ -87,7 +93,7 @@ nju::lcq::correctWeights(const WeightRows &weights, ArrayRef<float> deviation,
     for (int64_t r = 0; r < count; ++r)
       for (int64_t j = 0; j < columns; ++j)
         w[j * kPanel + r] = own[r * columns + j];
-    multiplyAdd(columns, columns, kCorrectedShare / scale, deviation.data(),
+    multiplyAdd(columns, columns, float(share / scale), deviation.sums.data(),
                 columns, w.data(), kPanel, y.data(), kPanel);
     solver.solve(y.data());
     for (int64_t r = 0; r < count; ++r)

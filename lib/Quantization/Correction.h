@@ -10,21 +10,20 @@
 #define NJU_LIB_QUANTIZATION_CORRECTION_H
 
 #include "LinearAlgebra.h"
-#include "nju/Quantization/WeightRows.h"
+#include "nju/Quantization/Calibrated.h"
 
 namespace nju::lcq {
 
-/// How much of the deviation is made up for: all of it fits the calibration
-/// tokens best, and others worse.
-constexpr float kCorrectedShare = 0.5f;
+/// How much of a deviation is made up for. All of it fits the calibration
+/// tokens best, and others worse; of tokens that are no more than the columns,
+/// none.
+double getCorrectedShare(int64_t columns, int64_t tokens);
 
-/// W + kCorrectedShare H^-1 D W, row-major, for weights that are the rows of
-/// W': with all of it, X times that is as near as can be to X0 W, where X0 are
-/// the inputs that the weights are for, X those that they get, H = X'X and D =
-/// X'(X0 - X). `deviation` is D; H is scale * N'N for `factor` N, which is of
-/// lower triangular form.
+/// W + a H^-1 D W, row-major, for weights that are the rows of W'; a is the
+/// share above, H = X'X = scale * N'N for `factor` N, which is of lower
+/// triangular form.
 llvm::Expected<std::vector<float>>
-correctWeights(const WeightRows &weights, llvm::ArrayRef<float> deviation,
+correctWeights(const WeightRows &weights, const InputDeviation &deviation,
                double scale, const SquareMatrix &factor);
 
 } // namespace nju::lcq

@@ -181,15 +181,18 @@ llvm::Expected<llvm::StringMap<Sensitivity>> nju::measureSensitivities(
     const SensitivityOptions &options,
     llvm::function_ref<void(int64_t done, int64_t total)> progress) {
   llvm::StringSet<> products, tables;
+  auto add = [&](llvm::StringRef name, llvm::StringSet<> &to) {
+    bool isAsked = options.weights.empty() || options.weights.contains(name);
+    // What is no param has no name.
+    if (isAsked && !name.empty())
+      to.insert(name);
+  };
   function.walk([&](Operation *op) {
     if (auto linear = dyn_cast<LinearOp>(op))
-      products.insert(getWeightName(linear));
+      add(getWeightName(linear), products);
     else
-      tables.insert(getTableName(op));
+      add(getTableName(op), tables);
   });
-  // The name of what is no param.
-  products.erase("");
-  tables.erase("");
   Value output = function.getBody().front().getTerminator()->getOperand(0);
   auto part = GraphPart::find(output, {}, products, &tables);
   if (!part)

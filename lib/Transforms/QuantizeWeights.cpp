@@ -30,6 +30,24 @@ static bool isHead(LinearOp linear) {
          linear.getType().getShape().back() == vocabulary.getInt();
 }
 
+/// Whether these are token numbers that the caller gives. Positions are none:
+/// their tables, of rotary embeddings or learned, are small, and errors in them
+/// are in every token.
+static bool areTokens(Value indices) {
+  while (Operation *op = indices.getDefiningOp()) {
+    if (!isa<CastOp, ReshapeOp, SqueezeOp, UnsqueezeOp, SliceOp, MaxOp, MinOp>(
+            op))
+      return false;
+    indices = op->getOperand(0);
+  }
+  auto argument = cast<BlockArgument>(indices);
+  auto function = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
+  auto name = function ? function.getArgAttrOfType<StringAttr>(
+                             argument.getArgNumber(), "nju.name")
+                       : StringAttr();
+  return !name || !name.getValue().contains("position");
+}
+
 /// Adds what one use of the weight says. False if there is no such use of a
 /// quantized matrix.
 static bool addUse(Operation *user, Value ref, QuantizableWeight &weight) {
@@ -42,9 +60,10 @@ static bool addUse(Operation *user, Value ref, QuantizableWeight &weight) {
   }
   weight.isEmbedding = true;
   if (auto embedding = dyn_cast<EmbeddingOp>(user))
-    return embedding.getWeight() == ref;
+    return embedding.getWeight() == ref && areTokens(embedding.getIndices());
   auto gather = dyn_cast<GatherOp>(user);
-  return gather && gather.getInput() == ref && gather.getAxis() == 0;
+  return gather && gather.getInput() == ref && gather.getAxis() == 0 &&
+         areTokens(gather.getIndices());
 }
 
 SmallVector<QuantizableWeight> nju::collectQuantizableWeights(ModuleOp module) {
@@ -150,7 +169,7 @@ QuantizeWeights::checkRequest(ParamOp param,
     return success();
   return param.emitOpError()
          << "cannot be quantized, expected a matrix that products multiply "
-         << "or whose rows are looked up, and nothing else";
+         << "or whose rows tokens look up, and nothing else";
 }
 
 Parts QuantizeWeights::createParts(SymbolTable &symbols,

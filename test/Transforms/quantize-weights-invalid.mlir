@@ -2,12 +2,27 @@
 
 #four = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>
 
-// expected-error @+1 {{cannot be quantized, expected a matrix that products multiply or whose rows are looked up, and nothing else}}
+// expected-error @+1 {{cannot be quantized, expected a matrix that products multiply or whose rows tokens look up, and nothing else}}
 nju.param @w : tensor<40x64xf16> = #nju.file<"w", 0, tensor<40x64xf16>> {nju.quantize = #four}
 func.func @other_use(%x: tensor<40x64xf16>) -> tensor<40x64xf16> {
   %0 = nju.param_ref @w : tensor<40x64xf16>
   %1 = nju.add %0, %x : (tensor<40x64xf16>, tensor<40x64xf16>) -> tensor<40x64xf16>
   return %1 : tensor<40x64xf16>
+}
+
+// -----
+
+#four = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>
+
+// A table of positions.
+// expected-error @+1 {{cannot be quantized, expected a matrix that products multiply or whose rows tokens look up, and nothing else}}
+nju.param @w : tensor<40x64xf16> = #nju.file<"w", 0, tensor<40x64xf16>> {nju.quantize = #four}
+func.func @positions(%x: tensor<?xi32> {nju.name = "positions"}) -> tensor<?x1x64xf16> {
+  %0 = nju.param_ref @w : tensor<40x64xf16>
+  %column = nju.constant dense<[-1, 1]> : tensor<2xi64>
+  %1 = nju.reshape %x, %column : (tensor<?xi32>, tensor<2xi64>) -> tensor<?x1xi32>
+  %2 = nju.gather %0, %1 {axis = 0 : i64} : (tensor<40x64xf16>, tensor<?x1xi32>) -> tensor<?x1x64xf16>
+  return %2 : tensor<?x1x64xf16>
 }
 
 // -----

@@ -13,6 +13,8 @@ from test_quantized import WeightFile
 from test_ragged_batch import BIN, ROOT
 
 SOURCE = ROOT / "test/fixtures/llama-gqa-dynamo-opset18-past.onnx"
+# The embedding is the head, too: one matrix.
+TIED = ROOT / "test/fixtures/gpt2-dynamo-opset18-past.onnx"
 FIRST, LAST = "val_102", "val_408"  # the queries of block 0, the end of block 1
 
 
@@ -74,6 +76,42 @@ class Calibrated(unittest.TestCase):
         self.assertNotEqual(after, self.stored(LAST, {LAST: "lcq4"}))
         self.interrupt({FIRST: "lcq4", LAST: "lcq4"})
         self.assertEqual(self.stored(LAST, {FIRST: "lcq2", LAST: "lcq4"}), after)
+
+    def logits(self, source: pathlib.Path, *options) -> np.ndarray:
+        """Of tokens that the model was not calibrated on."""
+        name = self.folder / "model"
+        subprocess.run([BIN / "nju-compile", source, "-o", name, "--quiet", "--max-tokens=64",
+                        *options], check=True)
+        tokens = np.random.default_rng(4).integers(0, 100, 60)
+        path = self.folder / "logits.npy"
+        subprocess.run([BIN / "nju-run", "logits", f"{name}.so", "--tokens",
+                        ",".join(map(str, tokens)), "-o", path], check=True)
+        return np.load(path)
+
+    def test_budget_knows_what_errors_cost(self):
+        """Gradients pass tables of rotary embeddings, which are looked up."""
+        done = subprocess.run(
+            [BIN / "nju-compile", SOURCE, "-o", self.folder / "model", "--max-tokens=64",
+             "--bits-per-weight=3.5", f"--calibration={self.folder}/tokens.npy"],
+            check=True, capture_output=True, text=True)
+        self.assertNotIn("remark", done.stderr)
+
+    def test_outputs_are_nearer(self):
+        tokens = np.random.default_rng(5).integers(0, 100, (64, 64)).astype(np.int32)
+        np.save(self.folder / "tokens.npy", tokens)
+        calibration = f"--calibration={self.folder}/tokens.npy"
+        for source in (SOURCE, TIED):
+            exact = self.logits(source)
+
+            def error(*options) -> float:
+                logits = self.logits(source, "--activations=f32", *options)
+                return np.linalg.norm(logits - exact)
+
+            for form in ("--quantize=lcq3", "--bits-per-weight=3.5"):
+                with self.subTest(source=source.name, form=form):
+                    without = error(form)
+                    self.assertLess(without, np.linalg.norm(exact))
+                    self.assertLess(error(form, calibration), 0.95 * without)
 
 
 if __name__ == "__main__":

@@ -227,21 +227,28 @@ TEST(Calibrated, MakesUpForChangedInputs) {
       }
     return error;
   };
-  auto quantize = [&](llvm::ArrayRef<float> deviation) {
+  auto quantize = [&](const InputDeviation &deviation) {
     return expectValue(quantizeCalibrated(makeRows(weights, kRows, kColumns),
                                           moments, parseOK("lcq4"), 3, nullptr,
                                           deviation))
         .dequantize();
   };
   // Half of what can be made up for leaves a quarter, and noise.
-  double without = getError(weights), with = getError(quantize(deviation));
+  double without = getError(weights);
+  double with = getError(quantize({deviation, 100 * kTokens}));
   EXPECT_LT(with, 0.4 * without);
-  EXPECT_LT(with, 0.4 * getError(quantize({})));
+  Floats plain = quantize({});
+  EXPECT_LT(with, 0.4 * getError(plain));
+  // Few tokens say less, and as many as columns nothing.
+  double few = getError(quantize({deviation, 2 * kColumns}));
+  EXPECT_GT(few, 1.2 * with);
+  EXPECT_LT(few, 0.8 * without);
+  EXPECT_EQ(quantize({deviation, kColumns}), plain);
 
   auto refused = [&](llvm::ArrayRef<float> deviation) {
     return expectError(quantizeCalibrated(makeRows(weights, kRows, kColumns),
                                           moments, parseOK("lcq4"), 3, nullptr,
-                                          deviation));
+                                          {deviation, kTokens}));
   };
   EXPECT_EQ(refused(Floats(3)), "3 deviations do not fit a matrix of 100 "
                                 "columns, expected 10000");

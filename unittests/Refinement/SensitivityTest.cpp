@@ -156,6 +156,20 @@ TEST(SensitivitiesOfGraphs, AreThoseOfTheSquaredError) {
   EXPECT_GT(found["table"].lookUp, 0);
 }
 
+// As the rotary embedding of positions that are looked up.
+TEST(SensitivitiesOfGraphs, AreThoseOfTheWeightsAskedFor) {
+  auto model = makeGraph("nju.add %y, %y : (tensor<1x?x3xf32>, "
+                         "tensor<1x?x3xf32>) -> tensor<1x?x3xf32>");
+  FileParamSource source("");
+  TokenBatch tokens = TinyModel::makeTokens({7, 16});
+  SensitivityOptions options;
+  options.weights.insert("w");
+  auto found =
+      expectValue(measureSensitivities(model->step, tokens, source, options));
+  EXPECT_EQ(found.size(), 1u);
+  EXPECT_GT(found["w"].product, 0);
+}
+
 TEST(SensitivitiesOfGraphs, NeedGradients) {
   auto model =
       makeGraph("nju.floor %y : (tensor<1x?x3xf32>) -> tensor<1x?x3xf32>");

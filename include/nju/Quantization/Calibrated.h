@@ -29,14 +29,22 @@ struct CalibrationReport {
   QuantizationError weights;
 };
 
+/// How the inputs X [tokens, columns] of a layer differ from the inputs X0 that
+/// its weights were made for, since something before it was quantized, too.
+struct InputDeviation {
+  /// D = X'(X0 - X), [columns, columns]; empty: they are the same.
+  llvm::ArrayRef<float> sums;
+  int64_t tokens = 0;
+};
+
 /// Quantizes so that the outputs of a layer change little. `moments` [columns,
 /// columns] is X'X, or a multiple, for the inputs X [tokens, columns] of the
 /// layer; symmetric.
 ///
-/// With a `deviation` D = X'(X0 - X), or the same multiple, the inputs X0 that
-/// the weights W' were made for have become X, because something before them
-/// was quantized, too. What is quantized is then W + H^-1 D W / 2, half of what
-/// would bring X W as near as can be to X0 W.
+/// With a `deviation` D (or the same multiple of it) what is quantized are not
+/// the weights W' but W + a H^-1 D W. With a = 1, X times that is as near as
+/// can be to X0 W on these tokens; on others less is nearer: a is 1/2, and less
+/// by the part (columns / tokens) that so many columns explain of anything.
 ///
 /// The basis is fitted as without data, with the columns weighted by the
 /// diagonal of H. Then the columns get their codes from the first to the last,
@@ -56,7 +64,7 @@ llvm::Expected<QuantizedMatrix>
 quantizeCalibrated(const WeightRows &weights, llvm::ArrayRef<float> moments,
                    const LCQOptions &options, int rounds = 3,
                    CalibrationReport *report = nullptr,
-                   llvm::ArrayRef<float> deviation = {});
+                   const InputDeviation &deviation = {});
 llvm::Expected<QuantizedMatrix>
 quantizeCalibrated(const WeightRows &weights, llvm::ArrayRef<double> moments,
                    const LCQOptions &options, int rounds = 3,

@@ -72,9 +72,9 @@ using QuantizedParams = std::map<std::string, lcq::QuantizedMatrix>;
 /// `function` is `@step`, or a graph of one sequence, in nju ops with packed
 /// weights. Memory beside the weights in f32: 17 bytes a weight that is trained
 /// (of one block, then of all), inputs and outputs of a block for all tokens or
-/// what the output head gets for all tokens, and all activations for the tokens of a step (of a
-/// block, then of the model). The same seed gives the same result on one kind
-/// of processor, with any number of threads.
+/// what the output head gets for all tokens, and all activations for the tokens
+/// of a step (of a block, then of the model). The same seed gives the same
+/// result on one kind of processor, with any number of threads.
 llvm::Error
 refine(mlir::func::FuncOp function, const TokenBatch &tokens,
        ParamSource &params, QuantizedParams &matrices,

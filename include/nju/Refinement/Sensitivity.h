@@ -12,6 +12,7 @@
 #include "nju/Execution/Executor.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace nju {
 
@@ -20,6 +21,9 @@ struct SensitivityOptions {
   int64_t tokens = 2048; ///< At most, of sequences from all over the batch.
   int64_t length = 128;  ///< Of a sequence, at most.
   unsigned seed = 1;
+  /// The params that are asked for; none: all that are multiplied or looked up.
+  /// What others give, as tables of rotary embeddings, needs no gradients.
+  llvm::StringSet<> weights;
 };
 
 /// What a small error costs: the loss grows by half the squared error of a
