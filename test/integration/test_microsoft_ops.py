@@ -169,6 +169,7 @@ class GroupQueryAttentionTest(OpsTest):
         self.compare({
             "prompt": group_query(random, batch=3, fresh=5, lengths=[5, 2, 4], table=16),
             "decode": group_query(random, batch=3, fresh=1, past=6, lengths=[7, 3, 5], table=16),
+            "part": group_query(random, fresh=1, past=6, lengths=[4], table=16),
             "window": group_query(random, batch=2, fresh=1, past=6, lengths=[7, 4],
                                   local_window_size=3),
         })

@@ -251,8 +251,6 @@ Value GroupQueryAttention::appendToPast(Value past, Value fresh) {
   if (!node.checkSameType({past, fresh}))
     return {};
   Value joined = node.concat({past, fresh}, 2);
-  if (node.staticDim(past, 0) == 1)
-    return joined;
   Value length = node.dimScalar(joined, 2);
   Value row = node.iota(length), first = node.unsqueeze(before, {1});
   Value shifted = node.create<AddOp>(
