@@ -249,14 +249,19 @@ readTokens(StringRef bytes, const CalibrationOptions &options, int64_t length) {
   return batch;
 }
 
-/// Tokens of a sequence, at most.
-static int64_t getLength(func::FuncOp function,
-                         const CalibrationOptions &options) {
+std::optional<int64_t> nju::getMostTokens(func::FuncOp function) {
   auto lm =
       function->getParentOfType<ModuleOp>()->getAttrOfType<DictionaryAttr>(
           "nju.lm");
   auto limit = lm ? lm.getAs<IntegerAttr>("max_tokens") : IntegerAttr();
-  int64_t most = limit ? limit.getInt() : kGraphSequence;
+  return limit ? std::optional(limit.getInt()) : std::nullopt;
+}
+
+/// Tokens of a sequence, at most.
+static int64_t getLength(func::FuncOp function,
+                         const CalibrationOptions &options) {
+  std::optional<int64_t> limit = getMostTokens(function);
+  int64_t most = limit.value_or(kGraphSequence);
   if (options.maxSequence == 0)
     return most;
   return limit ? std::min(most, options.maxSequence) : options.maxSequence;

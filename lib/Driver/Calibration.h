@@ -32,6 +32,10 @@ struct CalibrationOptions {
 /// With fewer tokens than these, moments say nothing.
 constexpr int64_t kLeastCalibrationTokens = 64;
 
+/// Tokens of a sequence that a language model is compiled for; none for another
+/// graph.
+std::optional<int64_t> getMostTokens(mlir::func::FuncOp function);
+
 /// The token that the tokenizer beside a model's file puts before a text; -1 if
 /// there is no tokenizer, or no such token.
 int32_t findBeginningToken(llvm::StringRef model);

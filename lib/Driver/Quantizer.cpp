@@ -131,6 +131,9 @@ llvm::Error Quantizer::generateText(func::FuncOp step) {
   progress.begin("say the calibration text");
   GenerateOptions generate;
   generate.tokens = countTokens();
+  // Tables of positions end there.
+  if (std::optional<int64_t> most = getMostTokens(step))
+    generate.length = std::min(generate.length, *most);
   generate.beginning = generate.end = findBeginningToken(options.input);
   FileParamSource source(step->getParentOfType<ModuleOp>());
   auto made =
