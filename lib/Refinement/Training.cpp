@@ -129,11 +129,19 @@ Training::decide(llvm::ArrayRef<const Sample *> deciding) {
   return weight > 0 ? loss / weight : 0;
 }
 
+void Training::restore(const Best &best) {
+  for (auto [matrix, state] : llvm::zip(matrices, best.states))
+    matrix.parameters.setState(state);
+}
+
 llvm::Expected<RefineLoss>
 Training::run(llvm::ArrayRef<SampleGroup> groups,
               llvm::ArrayRef<const Sample *> deciding, int steps, unsigned seed,
               llvm::function_ref<void(int, double, double)> progress) {
-  constexpr int kDecisions = 24;
+  // Without a gain for a twelfth of the steps, they go on from the best state
+  // with a quarter of the rate.
+  constexpr int kDecisions = 24, kPatience = 12;
+  constexpr double kSlower = 0.25;
   auto getStates = [&] {
     std::vector<LCQParameters::State> states;
     for (const TrainedMatrix &matrix : matrices)
@@ -147,7 +155,8 @@ Training::run(llvm::ArrayRef<SampleGroup> groups,
   Best best{*start, getStates()};
   std::mt19937 random(seed);
   llvm::SmallVector<size_t> order;
-  int interval = std::max(1, steps / kDecisions);
+  int interval = std::max(1, steps / kDecisions), lastGain = 0;
+  double factor = 1;
   for (int i = 0; i < steps; ++i) {
     if (order.empty()) {
       // Fisher and Yates; the standard leaves open how std::shuffle does it.
@@ -156,7 +165,7 @@ Training::run(llvm::ArrayRef<SampleGroup> groups,
         std::swap(order[g], order[random() % (g + 1)]);
       }
     }
-    double rate = 0.5 * (1 + std::cos(M_PI * i / steps));
+    double rate = factor * 0.5 * (1 + std::cos(M_PI * i / steps));
     auto loss = step(groups[order.pop_back_val()], rate);
     if (!loss)
       return loss.takeError();
@@ -164,14 +173,22 @@ Training::run(llvm::ArrayRef<SampleGroup> groups,
       auto decided = decide(deciding);
       if (!decided)
         return decided.takeError();
-      if (*decided < best.loss)
+      if (*decided < best.loss) {
         best = {*decided, getStates()};
+        lastGain = i + 1;
+      } else if (i + 1 - lastGain >= std::max(1, steps / kPatience)) {
+        // What begins near full precision needs smaller steps.
+        restore(best);
+        for (TrainedMatrix &matrix : matrices)
+          matrix.parameters.resetAverages();
+        factor *= kSlower;
+        lastGain = i + 1;
+      }
     }
     if (progress)
       progress(i + 1, *loss, best.loss);
   }
-  for (auto [matrix, state] : llvm::zip(matrices, best.states))
-    matrix.parameters.setState(state);
+  restore(best);
   update();
   result.after = best.loss;
   return result;

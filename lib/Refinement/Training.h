@@ -72,6 +72,7 @@ private:
   llvm::Expected<double> step(const SampleGroup &group, double rate);
   llvm::Expected<double> decide(llvm::ArrayRef<const Sample *> deciding);
   void update();
+  void restore(const Best &best);
 
   const GraphPart &part;
   mlir::Value input;
