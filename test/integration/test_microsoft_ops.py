@@ -175,6 +175,14 @@ class GroupQueryAttentionTest(OpsTest):
         })
 
 
+def make_masks(random, batch: int, fresh: int, total: int) -> dict:
+    """By their names: what hides keys of `total`."""
+    return {None: None,
+            "lengths": np.array([total, total - 2][:batch], np.int32),
+            "keys": (random.random((batch, total)) < 0.7).astype(np.int32),
+            "pairs": (random.random((batch, fresh, total)) < 0.7).astype(np.int32)}
+
+
 def multi_head(random, *, batch=2, fresh=4, keys=None, past=0, heads=3, size=8, value_size=None,
                form="flat", bias=False, mask=None, addend=False, **attributes) -> Case:
     keys, value_size = keys or fresh, value_size or size
@@ -184,10 +192,7 @@ def multi_head(random, *, batch=2, fresh=4, keys=None, past=0, heads=3, size=8, 
         key, value = (rows(random, batch, heads, keys, s) for s in (size, value_size))
     pasts = [rows(random, batch, heads, past, s) if past else None for s in (size, value_size)]
     total = keys + past
-    masks = {None: None,
-             "lengths": np.array([total, total - 2][:batch], np.int32),
-             "keys": (random.random((batch, total)) < 0.7).astype(np.int32),
-             "pairs": (random.random((batch, fresh, total)) < 0.7).astype(np.int32)}
+    masks = make_masks(random, batch, fresh, total)
     case = Case("MultiHeadAttention",
                 [query, key, value,
                  rows(random, heads * (2 * size + value_size)) if bias else None, masks[mask],
@@ -238,10 +243,7 @@ def self_attention(random, *, batch=2, fresh=4, past=0, heads=3, size=8, inputs=
     if sizes:
         attributes["qkv_hidden_sizes"] = sizes
     total = fresh + past
-    masks = {None: None,
-             "lengths": np.array([total, total - 2][:batch], np.int32),
-             "keys": (random.random((batch, total)) < 0.7).astype(np.int32),
-             "pairs": (random.random((batch, fresh, total)) < 0.7).astype(np.int32)}
+    masks = make_masks(random, batch, fresh, total)
     return Case("Attention",
                 [rows(random, batch, fresh, inputs), rows(random, inputs, sum(widths)) / 4,
                  rows(random, sum(widths)) if bias else None, masks[mask],

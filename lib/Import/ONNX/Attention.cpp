@@ -62,9 +62,7 @@ bool Attention::readOperands() {
 /// The number of past keys is the offset of the queries.
 void Attention::appendToPast() {
   Value pastKey = node.input(4), pastValue = node.input(5);
-  if (!pastKey != !pastValue)
-    node.emitError() << "has only one of past_key and past_value";
-  else
+  if (checkPast(node, pastKey, pastValue))
     emitter.appendTo(pastKey, pastValue);
 }
 

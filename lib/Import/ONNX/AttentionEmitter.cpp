@@ -42,6 +42,14 @@ Value nju::onnx_import::swapHeadsAndTokens(NodeImporter &node, Value value) {
   return node.transpose(value, {0, 2, 1, 3});
 }
 
+bool nju::onnx_import::checkPast(NodeImporter &node, Value pastKey,
+                                 Value pastValue) {
+  if (!pastKey == !pastValue)
+    return true;
+  node.emitError() << "has only one of past_key and past_value";
+  return false;
+}
+
 /// Repeats each of G heads so that there are `heads`.
 static Value repeatHeads(NodeImporter &node, Value value, int64_t heads) {
   std::optional<int64_t> groups = node.staticDim(value, 1);

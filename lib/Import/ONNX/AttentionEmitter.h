@@ -20,6 +20,9 @@ mlir::Value mergeHeads(NodeImporter &node, mlir::Value value);
 /// `[B, S, heads, D]` as `[B, heads, S, D]`, or the other way round.
 mlir::Value swapHeadsAndTokens(NodeImporter &node, mlir::Value value);
 
+/// Refuses a past of keys without values, or the other way round.
+bool checkPast(NodeImporter &node, mlir::Value pastKey, mlir::Value pastValue);
+
 /// The rows of a table at the given positions.
 mlir::Value lookUpRows(NodeImporter &node, mlir::Value table,
                        mlir::Value positions);

@@ -98,6 +98,17 @@ static void addMask(NodeImporter &node, AttentionEmitter &emitter, Value mask,
   emitter.allow(allowed, filter);
 }
 
+/// The first output of ops that have attention_bias as input 5.
+static void emitResult(NodeImporter &node, AttentionEmitter &emitter,
+                       bool isCausal) {
+  if (Value bias = node.input(5);
+      bias && node.checkSameType({emitter.getQuery(), bias}))
+    emitter.addBias(bias);
+  if (isCausal)
+    emitter.addCausality();
+  node.setOutput(tokensFirst(node, emitter.emit()));
+}
+
 //===----------------------------------------------------------------------===//
 // GroupQueryAttention
 //===----------------------------------------------------------------------===//
@@ -270,10 +281,8 @@ void GroupQueryAttention::attend() {
   Value keys = headsFirst(node, key, groups),
         values = headsFirst(node, value, groups);
   Value pastKey = node.input(3), pastValue = node.input(4);
-  if (!pastKey != !pastValue) {
-    node.emitError() << "has only one of past_key and past_value";
+  if (!checkPast(node, pastKey, pastValue))
     return;
-  }
   if (pastKey) {
     keys = appendToPast(pastKey, keys);
     values = appendToPast(pastValue, values);
@@ -410,20 +419,13 @@ void MultiHeadAttention::import() {
       !readOperands())
     return;
   Value pastKey = node.input(6), pastValue = node.input(7);
-  if (!pastKey != !pastValue) {
-    node.emitError() << "has only one of past_key and past_value";
+  if (!checkPast(node, pastKey, pastValue))
     return;
-  }
   emitter.appendTo(pastKey, pastValue);
   node.setOutput(1, emitter.getKey());
   node.setOutput(2, emitter.getValue());
   addMask(node, emitter, node.input(4), "key_padding_mask", filter);
-  if (Value bias = node.input(5);
-      bias && node.checkSameType({emitter.getQuery(), bias}))
-    emitter.addBias(bias);
-  if (isCausal)
-    emitter.addCausality();
-  node.setOutput(tokensFirst(node, emitter.emit()));
+  emitResult(node, emitter, isCausal);
 }
 
 static void importMultiHeadAttention(NodeImporter &node) {
@@ -500,12 +502,7 @@ static void importAttention(NodeImporter &node) {
                                    node.unsqueeze(emitter.getValue(), {0})},
                                   0));
   addMask(node, emitter, node.input(3), "mask_index", filter);
-  if (Value bias = node.input(5);
-      bias && node.checkSameType({emitter.getQuery(), bias}))
-    emitter.addBias(bias);
-  if (isCausal)
-    emitter.addCausality();
-  node.setOutput(tokensFirst(node, emitter.emit()));
+  emitResult(node, emitter, isCausal);
 }
 
 /// Tokens of all sequences one behind the other have no batch dimension.
@@ -519,8 +516,8 @@ static void refusePacked(NodeImporter &node) {
 // RotaryEmbedding
 //===----------------------------------------------------------------------===//
 
-/// Positions come before the tables; one position
-/// alone is that of the first token.
+/// Positions come before the tables; one position alone is that of the first
+/// token.
 static void importRotaryEmbedding(NodeImporter &node) {
   bool interleaved = node.boolAttr("interleaved");
   int64_t heads = node.intAttr("num_heads", 0);
