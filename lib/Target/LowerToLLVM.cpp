@@ -111,6 +111,19 @@ struct ExpandShapeToCast : OpRewritePattern<memref::ExpandShapeOp> {
                                 PatternRewriter &rewriter) const override;
 };
 
+/// Loads of tiles whose lines are used once become TILELOADDT1, which upstream
+/// has no op for: it leaves the first cache to what is used again.
+struct LowerTileStreams
+    : PassWrapper<LowerTileStreams, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerTileStreams)
+  StringRef getName() const override { return "LowerTileStreams"; }
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect, LLVM::LLVMDialect,
+                    memref::MemRefDialect>();
+  }
+  void runOnOperation() override;
+};
+
 struct LowerReshapes : PassWrapper<LowerReshapes, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerReshapes)
   StringRef getName() const override { return "LowerReshapes"; }
@@ -198,6 +211,55 @@ ExpandShapeToCast::matchAndRewrite(memref::ExpandShapeOp op,
   return success();
 }
 
+static void lowerTileStream(amx::TileLoadOp load) {
+  ImplicitLocOpBuilder b(load.getLoc(), load);
+  amx::TileType type = load.getTileType();
+  int64_t width = type.getElementType().getIntOrFloatBitWidth() / 8;
+  auto metadata = memref::ExtractStridedMetadataOp::create(b, load.getBase());
+  Value at = metadata.getOffset();
+  for (auto [index, stride] :
+       llvm::zip_equal(load.getIndices(), metadata.getStrides()))
+    at = arith::AddIOp::create(b, at, arith::MulIOp::create(b, index, stride));
+  auto bytesOf = [&](Value elements) -> Value {
+    Value one = arith::ConstantIndexOp::create(b, width);
+    return arith::IndexCastOp::create(b, b.getI64Type(),
+                                      arith::MulIOp::create(b, elements, one));
+  };
+  Value base = arith::IndexCastOp::create(
+      b, b.getI64Type(),
+      memref::ExtractAlignedPointerAsIndexOp::create(b, load.getBase()));
+  Value address = arith::AddIOp::create(b, base, bytesOf(at));
+  Value pointer = LLVM::IntToPtrOp::create(
+      b, LLVM::LLVMPointerType::get(b.getContext()), ValueRange{address});
+  auto constant = [&](int64_t value) -> Value {
+    return LLVM::ConstantOp::create(b, b.getI16Type(),
+                                    b.getI16IntegerAttr(value));
+  };
+  Value stride = load.getStride();
+  if (!stride)
+    stride = metadata.getStrides().drop_back().back();
+  Value tile = LLVM::CallIntrinsicOp::create(
+                   b, LLVM::LLVMX86AMXType::get(b.getContext()),
+                   b.getStringAttr("llvm.x86.tileloaddt164.internal"),
+                   ValueRange{constant(type.getDimSize(0)),
+                              constant(type.getDimSize(1) * width), pointer,
+                              bytesOf(stride)})
+                   .getResults();
+  load.replaceAllUsesWith(
+      UnrealizedConversionCastOp::create(b, type, tile).getResult(0));
+  load.erase();
+}
+
+void LowerTileStreams::runOnOperation() {
+  SmallVector<amx::TileLoadOp> loads;
+  getOperation().walk([&](amx::TileLoadOp load) {
+    if (load->hasAttr(nju::exec::kStreamsAttr))
+      loads.push_back(load);
+  });
+  for (amx::TileLoadOp load : loads)
+    lowerTileStream(load);
+}
+
 static void addPasses(OpPassManager &passes) {
   passes.addPass(std::make_unique<LowerMath>());
   passes.addPass(std::make_unique<ExpandBFloat16>());
@@ -205,6 +267,7 @@ static void addPasses(OpPassManager &passes) {
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());
   passes.addPass(std::make_unique<LowerReshapes>());
+  passes.addPass(std::make_unique<LowerTileStreams>());
   passes.addPass(memref::createExpandStridedMetadataPass());
   passes.addPass(createLowerAffinePass());
   passes.addPass(createSCFToControlFlowPass());

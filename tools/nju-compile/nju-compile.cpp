@@ -120,7 +120,8 @@ static cl::opt<std::string> compute(
              "weights, by AMX or AVX512-BF16, weights and activations rounded "
              "to bf16 (in a library for x86-64, where the processor has one of "
              "them); auto (default): bf16 with bf16 weights where that is "
-             "faster, by AMX or on AMD's Zen 4 and later, else f32"));
+             "faster, by AMX or on AMD's Zen 4 and later, and with more than "
+             "24 tokens at once and quantized weights by AMX, else f32"));
 static cl::opt<std::string> quantize(
     "quantize", cl::value_desc("FORMAT"), cl::cat(category),
     cl::desc("quantize the weights of products and embeddings by LCQ: lcq4, "

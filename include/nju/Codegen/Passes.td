@@ -47,12 +47,11 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
 }
 
 def EmulateBF16 : Pass<"nju-emulate-bf16", "::mlir::ModuleOp"> {
-  let summary = "Replaces bf16 and AMX instructions by vector code that computes the same";
+  let summary = "Replaces bf16 instructions by vector code that computes the same";
   let description = [{
     For tests, and to measure what bf16 costs in accuracy, on machines without
     AMX or AVX512-BF16: tiles become buffers, and a product of bf16 tiles what
-    Intel's manual says that TDPBF16PS does, subnormal numbers as zeros included;
-    products of int8 tiles are what TDPBSSD and its unsigned forms compute.
+    Intel's manual says that TDPBF16PS does, subnormal numbers as zeros included.
     What AVX512-BF16 converts and multiplies is replaced in the same way. Slow.
     What `nju-compile --target=NAME+emulated-amx` and `+emulated-avx512bf16` run
     last.

@@ -92,9 +92,15 @@ Value ByteVectors::lookUp(Value table, Value codes) {
                      table.getType(), {table, codes});
 }
 
-Value ByteVectors::toSigned(Value values) {
-  return vnni ? arith::XOrIOp::create(k.b, k.loc, values, constant(i8, -128))
-              : values;
+Value ByteVectors::toFloatTable(Value table) {
+  auto order = llvm::to_vector(llvm::seq<int64_t>(16));
+  Value entries = vector::ShuffleOp::create(k.b, k.loc, table, table, order);
+  return arith::SIToFPOp::create(k.b, k.loc, k.vectorType(16), entries);
+}
+
+Value ByteVectors::lookUpFloats(Value table, Value indices) {
+  return k.intrinsic("llvm.x86.avx512.permvar.sf.512", table.getType(),
+                     {table, indices});
 }
 
 Value ByteVectors::start(Value corrections) {

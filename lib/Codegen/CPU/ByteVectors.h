@@ -38,8 +38,12 @@ public:
   Value loadTable(Value basis, int64_t row, int64_t levels,
                   llvm::function_ref<int64_t(int64_t)> entry);
   Value lookUp(Value table, Value codes);
-  /// What was looked up as int8, which is not what `dot` reads with VNNI.
-  Value toSigned(Value values);
+  /// Whether tables of 16 numbers in f32 can be looked up in.
+  bool hasFloatTables() const { return wide; }
+  /// The first 16 entries of a table.
+  Value toFloatTable(Value table);
+  /// What is looked up by the lower four bits of each lane (i32).
+  Value lookUpFloats(Value table, Value indices);
   /// sum + what was looked up times the factor. The first sum is `start`.
   Value dot(Value sum, Value values, const Factor &factor);
   /// What a group's sum begins with, where those of its x times -128 are

@@ -192,12 +192,6 @@ bool nju::CPUTarget::hasAMXBF16() const {
          hasFeature("avx512bf16");
 }
 
-bool nju::CPUTarget::hasAMXInt8() const {
-  if (emulatesBF16())
-    return emulated == Emulated::AMX;
-  return avx512 && hasFeature("amx-tile") && hasFeature("amx-int8");
-}
-
 bool nju::CPUTarget::hasPairsOfBF16() const {
   return emulatesBF16() || (avx512 && hasFeature("avx512bf16"));
 }

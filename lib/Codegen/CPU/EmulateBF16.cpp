@@ -7,10 +7,9 @@
 //===----------------------------------------------------------------------===//
 //
 // A tile becomes a buffer on the stack, of f32, or of i32 where its elements
-// are pairs of bf16 or fours of int8: each op that makes a tile has one, and
-// products add to that of their sums. What TDPBF16PS, TDPBSSD and VDPBF16PS
-// compute: Intel 64 and IA-32 Architectures Software Developer's Manual, volume
-// 2, there.
+// are pairs: each op that makes a tile has one, and products add to that of
+// their sums. What TDPBF16PS and VDPBF16PS compute: Intel 64 and IA-32
+// Architectures Software Developer's Manual, volume 2, there.
 //
 //===----------------------------------------------------------------------===//
 
@@ -172,43 +171,6 @@ static void multiply(ImplicitLocOpBuilder &b, Value x, Value w, Value sums) {
   });
 }
 
-/// The bytes `number` of i32 lanes.
-static Value byteOf(ImplicitLocOpBuilder &b, Value lanes, int number,
-                    bool isUnsigned) {
-  auto type = cast<VectorType>(lanes.getType());
-  Value upper =
-      arith::ShLIOp::create(b, lanes, integers(b, type, 24 - 8 * number));
-  Value distance = integers(b, type, 24);
-  if (isUnsigned)
-    return arith::ShRUIOp::create(b, upper, distance);
-  return arith::ShRSIOp::create(b, upper, distance);
-}
-
-/// Adds the products of each four bytes of `x` and `w` to `sums`.
-static void multiplyBytes(ImplicitLocOpBuilder &b, amx::TileMulIOp op, Value x,
-                          Value w, Value sums) {
-  int64_t depth = cast<MemRefType>(w.getType()).getDimSize(0);
-  forRows(b, sums, [&](Value row) {
-    auto loop = scf::ForOp::create(b, index(b, 0), index(b, depth), index(b, 1),
-                                   loadRow(b, sums, row));
-    {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(loop.getBody());
-      Value k = loop.getInductionVar(), sum = loop.getRegionIterArg(0);
-      Value four = memref::LoadOp::create(b, x, ValueRange{row, k});
-      Value factors = vector::BroadcastOp::create(b, rowType(w), four);
-      Value weights = loadRow(b, w, k);
-      for (int i = 0; i < 4; ++i)
-        sum = arith::AddIOp::create(
-            b, sum,
-            arith::MulIOp::create(b, byteOf(b, factors, i, op.getIsZextLhs()),
-                                  byteOf(b, weights, i, op.getIsZextRhs())));
-      scf::YieldOp::create(b, sum);
-    }
-    storeRow(b, loop.getResult(0), sums, row);
-  });
-}
-
 /// f32 lanes as bf16, to the nearest, ties to even. By integers: without the
 /// instruction, LLVM calls a function that no library of ours has.
 static Value roundToBF16(ImplicitLocOpBuilder &b, Value value) {
@@ -292,22 +254,8 @@ static Value allocateResult(Operation *op, func::FuncOp function) {
                                   cast<MemRefType>(op->getResult(0).getType()));
 }
 
-/// Checks that the op is none of AMX, or one that can be emulated.
-static LogicalResult check(Operation *op) {
-  if (!isa_and_nonnull<amx::AMXDialect>(op->getDialect()))
-    return success();
-  if (isa<amx::TileMulFOp, amx::TileMulIOp>(op) &&
-      !op->getOperand(2).hasOneUse())
-    return op->emitOpError() << "cannot be emulated: its sums are used again";
-  auto product = dyn_cast<amx::TileMulFOp>(op);
-  bool isKnown = product ? product.getLhsTileType().getElementType().isBF16()
-                         : isa<amx::TileZeroOp, amx::TileLoadOp,
-                               amx::TileStoreOp, amx::TileMulIOp>(op);
-  return isKnown ? success() : op->emitOpError() << "cannot be emulated";
-}
-
 /// Replaces the op if it is of those that the pass replaces.
-static void emulate(Operation *op, func::FuncOp function) {
+static LogicalResult emulate(Operation *op, func::FuncOp function) {
   ImplicitLocOpBuilder b(op->getLoc(), op);
   Value value;
   if (isa<amx::TileZeroOp>(op)) {
@@ -319,26 +267,28 @@ static void emulate(Operation *op, func::FuncOp function) {
     loadTile(b, load, value);
   } else if (auto store = dyn_cast<amx::TileStoreOp>(op)) {
     storeTile(b, store, store.getValMutable().get());
-  } else if (isa<amx::TileMulFOp, amx::TileMulIOp>(op)) {
-    Value x = op->getOperand(0), w = op->getOperand(1);
-    value = op->getOperand(2);
-    if (auto product = dyn_cast<amx::TileMulIOp>(op))
-      multiplyBytes(b, product, x, w, value);
-    else
-      multiply(b, x, w, value);
+  } else if (auto product = dyn_cast<amx::TileMulFOp>(op)) {
+    value = product.getAccMutable().get();
+    if (!value.hasOneUse())
+      return op->emitOpError() << "cannot be emulated: its sums are used again";
+    multiply(b, product.getLhsMutable().get(), product.getRhsMutable().get(),
+             value);
+  } else if (isa_and_nonnull<amx::AMXDialect>(op->getDialect())) {
+    return op->emitOpError() << "cannot be emulated";
   } else if (auto call = dyn_cast<LLVM::CallIntrinsicOp>(op)) {
     if (call.getIntrin() == "llvm.x86.avx512bf16.cvtne2ps2bf16.512")
       value = convertToBF16(b, call);
     else if (call.getIntrin() == "llvm.x86.avx512bf16.dpbf16ps.512")
       value = multiplyPairs(b, call);
     else
-      return;
+      return success();
   } else {
-    return;
+    return success();
   }
   if (value)
     op->getResult(0).replaceAllUsesWith(value);
   op->erase();
+  return success();
 }
 
 namespace {
@@ -348,12 +298,10 @@ struct EmulateBF16 : nju::impl::EmulateBF16Base<EmulateBF16> {
     for (func::FuncOp function : functions) {
       SmallVector<Operation *> ops;
       function.walk([&](Operation *op) { ops.push_back(op); });
-      for (Operation *op : ops)
-        if (failed(check(op)))
-          return signalPassFailure();
       changeTypes(function);
       for (Operation *op : ops)
-        emulate(op, function);
+        if (failed(emulate(op, function)))
+          return signalPassFailure();
     }
   }
 };

@@ -44,9 +44,6 @@ public:
 private:
   using Part = LCQWeights::Part;
 
-  Values loadScales(LCQWeights &w, const Part &part, Value group);
-  Values dequantize(LCQWeights &w, const Part &part, Value group, Value set,
-                    ArrayRef<Value> scales);
   Value countSets(LCQWeights &w, Value group, bool whole);
 
   Value sumOneRow(LCQWeights &w, const Part &part);
@@ -90,54 +87,6 @@ DenseEmitter::DenseEmitter(KernelBuilder &k, const CPUTarget &target,
   sums = k.scratch({options.weights, kStagedBlocks * kBlockRows, k.lanes}, f32);
 }
 
-/// Scales, and offsets or zero points, of a part's group.
-Values DenseEmitter::loadScales(LCQWeights &w, const Part &part, Value group) {
-  Value begin = w.getGroup(part.tile, group);
-  Values scales;
-  for (int64_t plane = 0; plane < options.rank + options.offset; ++plane)
-    scales.push_back(w.loadScales(part, begin, plane));
-  if (options.offset)
-    scales.back() = k.mulf(scales.back(), k.splat(128.0f));
-  if (options.zeroBits)
-    scales.push_back(w.loadZeroPoints(part, begin));
-  return scales;
-}
-
-/// The columns of a set of a part's group.
-Values DenseEmitter::dequantize(LCQWeights &w, const Part &part, Value group,
-                                Value set, ArrayRef<Value> scales) {
-  Values columns;
-  Type f32 = k.vectorType(k.lanes), i32 = k.b.getI32Type();
-  auto shifts = [&](int64_t count) -> Value {
-    auto type = VectorType::get({k.lanes}, i32);
-    return arith::ConstantOp::create(
-        k.b, k.loc, DenseElementsAttr::get(type, k.b.getI32IntegerAttr(count)));
-  };
-  auto units = w.loadSet(part, w.getGroup(part.tile, group), set,
-                         target.getPrefetchBytes());
-  for (const LCQWeights::Unit &unit : units) {
-    Values words;
-    for (int64_t r = 0; r < options.rank; ++r)
-      words.push_back(w.bytes.cast(w.lookUp(unit, r), i32));
-    for (int64_t j = 0; j < LCQStream::kUnitColumns; ++j) {
-      Value sum;
-      for (int64_t r = 0; r < options.rank; ++r) {
-        Value entry = words[r];
-        if (j < 3)
-          entry = arith::ShLIOp::create(k.b, k.loc, entry, shifts(24 - 8 * j));
-        entry = arith::ShRSIOp::create(k.b, k.loc, entry, shifts(24));
-        Value integer = arith::SIToFPOp::create(k.b, k.loc, f32, entry);
-        if (options.zeroBits)
-          integer = k.subf(integer, scales.back());
-        Value term = k.mulf(scales[r], integer);
-        sum = r ? k.addf(sum, term) : term;
-      }
-      columns.push_back(options.offset ? k.subf(sum, scales.back()) : sum);
-    }
-  }
-  return columns;
-}
-
 /// Sets of a group; `whole`: of those, the ones whose columns are all there.
 Value DenseEmitter::countSets(LCQWeights &w, Value group, bool whole) {
   Value begin = k.mul(group, options.group);
@@ -149,13 +98,14 @@ Value DenseEmitter::countSets(LCQWeights &w, Value group, bool whole) {
 Value DenseEmitter::sumOneRow(LCQWeights &w, const Part &part) {
   Value row = k.index(0);
   auto addGroup = [&](Value group, Values sums) {
-    Values scales = loadScales(w, part, group);
+    Values scales = w.loadDenseScales(part, w.getGroup(part.tile, group));
     Value begin = k.mul(group, options.group);
     Value whole = countSets(w, group, true);
     sums = k.loop(
         k.index(0), whole, k.index(1), sums, [&](Value set, Values sums) {
           Value column = k.add(begin, k.mul(set, w.getSetColumns()));
-          Values columns = dequantize(w, part, group, set, scales);
+          Values columns = w.dequantize(part, w.getGroup(part.tile, group), set,
+                                        scales, target.getPrefetchBytes());
           for (auto [j, weight] : llvm::enumerate(columns))
             sums[0] = k.fma(broadcastX(row, k.add(column, j)), weight, sums[0]);
           return sums;
@@ -181,7 +131,8 @@ void DenseEmitter::stage(LCQWeights &w, const Part &part, Value group,
                          Value begin, Value end, ArrayRef<Value> scales) {
   k.loop(begin, end, [&](Value set) {
     Value first = k.mul(k.sub(set, begin), w.getSetColumns());
-    Values columns = dequantize(w, part, group, set, scales);
+    Values columns = w.dequantize(part, w.getGroup(part.tile, group), set,
+                                  scales, target.getPrefetchBytes());
     for (auto [j, weight] : llvm::enumerate(columns))
       k.storeVector(weight, staged, {k.add(first, j), k.index(0)});
   });
@@ -221,7 +172,7 @@ void DenseEmitter::emitPart(const Part &part, Value first, Value last) {
       k.storeVector(k.splat(0.0f), sums, {number, row, k.index(0)});
     });
     k.loop(k.index(0), w.groups, [&, &w = w](Value group) {
-      Values scales = loadScales(w, part, group);
+      Values scales = w.loadDenseScales(part, w.getGroup(part.tile, group));
       Value sets = countSets(w, group, false);
       k.loop(k.index(0), sets, k.index(stagedSets), [&](Value begin) {
         Value end = k.min(k.add(begin, stagedSets), sets);

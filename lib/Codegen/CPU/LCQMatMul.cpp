@@ -26,7 +26,7 @@
 //         add up in registers
 //
 // x does not fit into L2, and is read as often as there are pairs of tiles.
-// Where the target has AMX, more rows than a block go to LCQMatMulAMX.cpp.
+// Where the target has AMX, more rows than two blocks go to LCQMatMulAMX.cpp.
 //
 //===----------------------------------------------------------------------===//
 
@@ -55,8 +55,9 @@ namespace {
 class LCQEmitter : LCQProduct {
 public:
   LCQEmitter(KernelBuilder &k, const CPUTarget &target,
-             const LCQLinearOptions &options, func::FuncOp function);
-  /// Calls `emitTiles` for more rows than a block has, if it is given.
+             const LCQLinearOptions &options, func::FuncOp function,
+             int64_t mostBlocks);
+  /// Calls `emitTiles`, if it is given, for more rows than some blocks have.
   void emit(llvm::function_ref<void()> emitTiles);
 
 private:
@@ -90,26 +91,19 @@ private:
   Values addStagedGroup(RowBlock block, int64_t size, Piece piece, Value group,
                         Values totals, Value units);
 
-  Value fullGroups; ///< Those of whole sets of which no one is missing.
+  int64_t mostBlocks; ///< Blocks of rows whose sums are kept for a tile.
+  Value fullGroups;   ///< Those of whole sets of which no one is missing.
 };
 
 } // namespace
 
-/// Rows of sums that are kept for a tile.
-static int64_t countSums(const CPUTarget &target,
-                         const LCQLinearOptions &options) {
-  int64_t rows = LCQRowsLayout::getBlockRows(target, options.activations);
-  // Other rows are those of tile products.
-  bool hasTiles = LCQRowsLayout::getTileColumns(target, options.group) != 0;
-  return hasTiles ? rows : kStagedBlocks * rows;
-}
-
 LCQEmitter::LCQEmitter(KernelBuilder &k, const CPUTarget &target,
-                       const LCQLinearOptions &options, func::FuncOp function)
+                       const LCQLinearOptions &options, func::FuncOp function,
+                       int64_t mostBlocks)
     : LCQProduct(k, target, options, function,
-                 kStagedTiles * countSums(target, options),
-                 /*wholeTiles=*/false),
-      fullGroups(k.div(w().padded, options.group)) {}
+                 kStagedTiles * mostBlocks *
+                     LCQRowsLayout::getBlockRows(target, options.activations)),
+      mostBlocks(mostBlocks), fullGroups(k.div(w().padded, options.group)) {}
 
 Value LCQEmitter::startOf(RowBlock block, Value group, int64_t line) {
   return w().bytes.start(
@@ -352,13 +346,13 @@ void LCQEmitter::addStaged(int64_t size, RowBlock block, Value number,
 /// tiles. A block has at least `least` rows.
 void LCQEmitter::emitTiles(Value tile, Value tiles, Value blocks, Value first,
                            int64_t least) {
-  Value last = k.min(k.add(first, kStagedBlocks), blocks);
+  Value last = k.min(k.add(first, mostBlocks), blocks);
   Value used = k.mul(k.sub(last, first), blockRows);
   auto forTiles = [&](llvm::function_ref<void(Value)> body) {
     k.loop(k.index(0), tiles, body);
   };
   auto slotOf = [&](Value place, Value row) {
-    return k.add(k.mul(place, countSums(target, options)), row);
+    return k.add(k.mul(place, mostBlocks * blockRows), row);
   };
   auto forBlocks = [&](llvm::function_ref<void(RowBlock, Value, Value)> body) {
     k.loop(first, last, [&](Value number) {
@@ -405,7 +399,7 @@ void LCQEmitter::emitManyRows(int64_t least) {
   k.deal(k.ceilDiv(tiles, kStagedTiles), next, workers, [&](Value pair) {
     Value tile = k.mul(pair, kStagedTiles);
     Value count = k.min(k.sub(tiles, tile), k.index(kStagedTiles));
-    k.loop(k.index(0), blocks, k.index(kStagedBlocks),
+    k.loop(k.index(0), blocks, k.index(mostBlocks),
            [&](Value first) { emitTiles(tile, count, blocks, first, least); });
   });
 }
@@ -414,17 +408,15 @@ void LCQEmitter::emit(llvm::function_ref<void()> emitTiles) {
   int64_t few = 1;
   while (few < blockRows && getPartsAtOnce(few + 1) > 0)
     ++few;
-  auto emitMany = [&] {
-    if (few < blockRows || !emitTiles)
-      emitManyRows(few + 1);
-  };
+  auto emitMany = [&] { emitManyRows(few + 1); };
   k.ifThenElse(
       k.less(k.sub(rows, k.index(1)), k.index(few)),
       [&] { k.switchOn(rows, 1, few, [&](int64_t n) { emitFewRows(n); }); },
       [&] {
         if (!emitTiles)
           return emitMany();
-        k.ifThenElse(k.less(k.index(blockRows), rows), emitTiles, emitMany);
+        k.ifThenElse(k.less(k.index(mostBlocks * blockRows), rows), emitTiles,
+                     emitMany);
       });
 }
 
@@ -469,7 +461,7 @@ func::FuncOp KernelLibrary::lcqLinear(const LCQLinearOptions &options) {
   arguments.push_back(dynamicMemRef(1, types.getI64Type()));
   bool isDense = options.activations == ActivationType::F32;
   func::FuncOp tiles;
-  if (!isDense && LCQRowsLayout::getTileColumns(target, options.group))
+  if (hasLCQTiles(options.activations))
     tiles = create(name + "_amx", arguments);
   func::FuncOp function = create(name, arguments);
   auto emit = [&](func::FuncOp function, auto body) {
@@ -492,7 +484,9 @@ func::FuncOp KernelLibrary::lcqLinear(const LCQLinearOptions &options) {
     llvm::function_ref<void()> emitTiles;
     if (tiles)
       emitTiles = callTiles;
-    LCQEmitter(k, target, options, function).emit(emitTiles);
+    int64_t mostBlocks =
+        tiles ? LCQRowsLayout::kBlocksBeforeTiles : kStagedBlocks;
+    LCQEmitter(k, target, options, function, mostBlocks).emit(emitTiles);
   });
   return function;
 }

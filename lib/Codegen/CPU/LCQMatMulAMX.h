@@ -13,9 +13,8 @@
 
 namespace nju {
 
-/// Emits the body of a function with the arguments of `lcqLinear` for more rows
-/// than a block has without tiles, where `LCQRowsLayout::getTileColumns` is not
-/// 0.
+/// Emits the body of a function with the arguments of `lcqLinear` for many rows
+/// on a target with AMX, whose xq are rows that `emitPackTiles` makes.
 void emitTileLCQLinear(mlir::OpBuilder builder, const CPUTarget &target,
                        const LCQLinearOptions &options,
                        mlir::func::FuncOp function);

@@ -17,16 +17,14 @@ using Values = KernelBuilder::Values;
 
 LCQProduct::LCQProduct(KernelBuilder &k, const CPUTarget &target,
                        const LCQLinearOptions &options, func::FuncOp function,
-                       int64_t sumRows, bool wholeTiles)
+                       int64_t sumRows)
     : LinearResult(k, options.epilogue, options.others,
                    LCQWeights::getResultArguments(function, options)),
       target(target), options(options),
       digits(LCQRowsLayout::getDigits(options.activations)),
-      blockRows(
-          LCQRowsLayout::getBlockRows(target, options.activations, wholeTiles)),
-      pieceGroups(options.getScaleGroups()), wholeTiles(wholeTiles) {
-  int64_t lanes = wholeTiles ? LCQStream::kTileRows : k.lanes;
-  int64_t bytes = pieceGroups * options.group * options.rank * lanes;
+      blockRows(LCQRowsLayout::getBlockRows(target, options.activations)),
+      pieceGroups(options.getScaleGroups()) {
+  int64_t bytes = pieceGroups * options.group * options.rank * k.lanes;
   pieceGroups *= std::max<int64_t>(1, kStagedBytes / (kStagedTiles * bytes));
   ArrayRef<BlockArgument> arguments = function.getArguments();
   workers = arguments[1];
@@ -39,10 +37,10 @@ LCQProduct::LCQProduct(KernelBuilder &k, const CPUTarget &target,
   Type f32 = k.b.getF32Type();
   sums = k.scratch({options.weights, sumRows, LCQStream::kTileRows}, f32);
   staged = k.scratch(
-      {kStagedTiles * options.rank, pieceGroups * getGroupUnits(), lanes * 4},
+      {kStagedTiles * options.rank, pieceGroups * getGroupUnits(), k.lanes * 4},
       k.b.getI8Type());
   stagedScales =
-      k.scratch({kStagedTiles * pieceGroups * w().getPlanes(), lanes}, f32);
+      k.scratch({kStagedTiles * pieceGroups * w().getPlanes(), k.lanes}, f32);
 }
 
 llvm::SmallVector<Values> LCQProduct::ofDigits(Values scales) {
@@ -99,12 +97,10 @@ void LCQProduct::stageSet(LCQWeights &w, Piece piece, Value group, Value set,
   auto units =
       w.loadSet(piece.part, group, set, target.getBlockPrefetchBytes());
   for (auto [u, unit] : llvm::enumerate(units))
-    for (int64_t r = 0; r < options.rank; ++r) {
-      Value values = w.lookUp(unit, r);
-      k.storeVector(wholeTiles ? w.bytes.toSigned(values) : values, staged,
-                    {placeOfRank(piece.place, r), k.add(firstUnit, u),
-                     k.index(laneOf(piece.part) * LCQStream::kUnitColumns)});
-    }
+    for (int64_t r = 0; r < options.rank; ++r)
+      k.storeVector(
+          w.lookUp(unit, r), staged,
+          {placeOfRank(piece.place, r), k.add(firstUnit, u), k.index(0)});
 }
 
 void LCQProduct::stagePiece(LCQWeights &w, Piece piece) {
@@ -113,24 +109,12 @@ void LCQProduct::stagePiece(LCQWeights &w, Piece piece) {
     Value first = k.mul(k.sub(group, piece.begin), getGroupUnits());
     Value begin = w.getGroup(piece.part.tile, group);
     for (int64_t plane = 0; plane < w.getPlanes(); ++plane)
-      k.storeVector(
-          loadScales(w, piece.part, begin, plane), stagedScales,
-          {placeOfScales(piece, group, plane), k.index(laneOf(piece.part))});
+      k.storeVector(loadScales(w, piece.part, begin, plane), stagedScales,
+                    {placeOfScales(piece, group, plane), k.index(0)});
     Value columns = k.sub(w.padded, k.mul(group, options.group));
     Value sets = k.min(k.index(w.getSets()), k.div(columns, w.getSetColumns()));
     k.loop(k.index(0), sets, [&](Value set) {
       stageSet(w, piece, begin, set, k.add(first, k.mul(set, setUnits)));
-    });
-    if (!wholeTiles)
-      return;
-    auto bytes =
-        VectorType::get({k.lanes * LCQStream::kUnitColumns}, k.b.getI8Type());
-    Value zeros = arith::ConstantOp::create(k.b, k.loc, k.b.getZeroAttr(bytes));
-    k.loop(k.mul(sets, setUnits), k.index(getGroupUnits()), [&](Value unit) {
-      for (int64_t r = 0; r < options.rank; ++r)
-        k.storeVector(zeros, staged,
-                      {placeOfRank(piece.place, r), k.add(first, unit),
-                       k.index(laneOf(piece.part) * LCQStream::kUnitColumns)});
     });
   });
 }

@@ -25,11 +25,10 @@ protected:
   /// Tiles of weights, and bytes of them, that are looked up at once.
   static constexpr int64_t kStagedTiles = 2, kStagedBytes = 16384;
 
-  /// With room for `sumRows` rows of a tile of sums. For tile products, what is
-  /// looked up is signed, all 16 rows of a tile together, and whole groups.
+  /// With room for `sumRows` rows of a tile of sums.
   LCQProduct(KernelBuilder &k, const CPUTarget &target,
              const LCQLinearOptions &options, mlir::func::FuncOp function,
-             int64_t sumRows, bool wholeTiles);
+             int64_t sumRows);
 
   /// The scales of weights for each digit of x, of which the first one counts
   /// 256 times.
@@ -71,8 +70,8 @@ protected:
   void stagePiece(LCQWeights &w, Piece piece);
   /// The scales, or offsets, of a group of the piece.
   Value loadStagedScales(Piece piece, Value group, int64_t plane) {
-    return k.loadVector(stagedScales, {placeOfScales(piece, group, plane),
-                                       k.index(laneOf(piece.part))});
+    return k.loadVector(stagedScales,
+                        {placeOfScales(piece, group, plane), k.index(0)});
   }
   Value placeOfRank(Value place, int64_t rank) {
     return k.add(k.mul(place, options.rank), rank);
@@ -81,11 +80,8 @@ protected:
   const LCQWeights &w() const { return weights.front(); }
   LCQWeights &w() { return weights.front(); }
   LCQRowsLayout layout() {
-    Value depth = w().padded;
-    if (LCQRowsLayout::getTileColumns(target, options.group))
-      depth = k.mul(w().groups, options.group);
-    return {k,     target,     options.activations, options.group,
-            depth, w().groups, wholeTiles};
+    return {k,          target,    options.activations, options.group,
+            w().padded, w().groups};
   }
   int64_t getGroupUnits() const {
     return options.group / LCQStream::kUnitColumns;
@@ -110,12 +106,8 @@ private:
         k.add(k.mul(piece.place, pieceGroups), k.sub(group, piece.begin));
     return k.add(k.mul(own, w().getPlanes()), plane);
   }
-  /// Where a part begins among the rows of a tile that are staged.
-  int64_t laneOf(const Part &part) const { return wholeTiles ? part.lane : 0; }
   void stageSet(LCQWeights &w, Piece piece, Value group, Value set,
                 Value firstUnit);
-
-  bool wholeTiles;
 };
 
 } // namespace nju

@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "LCQWeights.h"
+#include "TileProduct.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -62,7 +63,7 @@ namespace {
 class PackRowsEmitter {
 public:
   PackRowsEmitter(KernelBuilder &k, const CPUTarget &target, int64_t group,
-                  ActivationType activations, ValueRange arguments, bool tiles);
+                  ActivationType activations, ValueRange arguments);
   void emit();
 
 private:
@@ -84,13 +85,12 @@ private:
 
 PackRowsEmitter::PackRowsEmitter(KernelBuilder &k, const CPUTarget &target,
                                  int64_t group, ActivationType activations,
-                                 ValueRange arguments, bool tiles)
+                                 ValueRange arguments)
     : k(k), group(group), digits(LCQRowsLayout::getDigits(activations)),
       arguments(arguments), x(arguments[2]), xq(k.flatten(arguments[3])),
       scales(k.flatten(arguments[4])), sums(k.flatten(arguments[5])),
       padded(k.div(k.dim(arguments[3], 1), digits)),
-      layout(k, target, activations, group, padded, k.ceilDiv(padded, group),
-             tiles) {}
+      layout(k, target, activations, group, padded, k.ceilDiv(padded, group)) {}
 
 /// The digits of some i32, the higher one first, whose base is 256.
 Values PackRowsEmitter::splitDigits(Value rounded) {
@@ -108,14 +108,11 @@ Values PackRowsEmitter::splitDigits(Value rounded) {
   return {high, low};
 }
 
-/// Stores digits of the columns from `column` on, as many at a time as lie
-/// together.
+/// Stores digits of the columns from `column` on, of which four lie together.
 void PackRowsEmitter::storeColumns(Value digits, RowBlock block, Value column,
                                    Value line) {
   auto i8 = VectorType::get({k.lanes}, k.b.getI8Type());
   Value narrow = arith::TruncIOp::create(k.b, k.loc, i8, digits);
-  if (layout.getAdjacentColumns() % k.lanes == 0)
-    return k.storeVector(narrow, xq, {layout.getColumns(block, column, line)});
   for (int64_t i = 0; i < k.lanes; i += LCQStream::kUnitColumns) {
     Value four = vector::ShuffleOp::create(
         k.b, k.loc, narrow, narrow, ArrayRef<int64_t>{i, i + 1, i + 2, i + 3});
@@ -207,38 +204,43 @@ func::FuncOp KernelLibrary::packLCQRows(int64_t group,
                     dynamicMemRef(2, types.getI32Type())});
   OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
   KernelBuilder k(builder, module.getLoc(), kPackLanes);
-  auto emit = [&](bool tiles) {
-    PackRowsEmitter(k, target, group, activations, function.getArguments(),
-                    tiles)
+  auto emitIntegers = [&] {
+    PackRowsEmitter(k, target, group, activations, function.getArguments())
         .emit();
   };
-  if (LCQRowsLayout::getTileColumns(target, group)) {
-    Value rows = k.dim(function.getArgument(2), 0);
-    int64_t most = LCQRowsLayout::getBlockRows(target, activations);
-    k.ifThenElse(
-        k.less(k.index(most), rows), [&] { emit(true); }, [&] { emit(false); });
+  if (hasLCQTiles(activations)) {
+    Value x = function.getArgument(2), rows = k.dim(x, 0);
+    int64_t most = LCQRowsLayout::kBlocksBeforeTiles *
+                   LCQRowsLayout::getBlockRows(target, activations);
+    auto emitTiles = [&] {
+      auto share =
+          k.share(rows, function.getArgument(0), function.getArgument(1));
+      Value packed = asTiles(k, k.flatten(function.getArgument(3)));
+      emitPackTiles(k, x, packed, share.first, share.second);
+    };
+    k.ifThenElse(k.less(k.index(most), rows), emitTiles, emitIntegers);
   } else {
-    emit(false);
+    emitIntegers();
   }
   func::ReturnOp::create(k.b, k.loc);
   return function;
 }
 
-int64_t KernelLibrary::getLCQColumns(int64_t columns,
-                                     const LCQLinearOptions &options) const {
-  bool tiles = LCQRowsLayout::getTileColumns(target, options.group) != 0;
-  return llvm::alignTo(columns,
-                       tiles ? options.group : options.getLineColumns());
+bool KernelLibrary::hasLCQTiles(ActivationType activations) const {
+  return activations == ActivationType::Int8 && compute != ComputeType::F32 &&
+         target.hasAMXBF16() && target.hasAVX512();
 }
 
 Value KernelLibrary::countLCQRows(OpBuilder &b, Location loc, Value rows,
+                                  int64_t columns,
                                   const LCQLinearOptions &options) const {
-  if (!LCQRowsLayout::getTileColumns(target, options.group))
+  if (!hasLCQTiles(options.activations))
     return rows;
   KernelBuilder k(b, loc, 1);
-  int64_t block = LCQRowsLayout::getBlockRows(target, options.activations,
-                                              /*tiles=*/true);
-  return k.mul(k.ceilDiv(rows, block), block);
+  int64_t bytes = 2 * llvm::alignTo(columns, kTileDepth);
+  int64_t own = llvm::alignTo(columns, options.getLineColumns());
+  Value all = k.mul(k.mul(k.ceilDiv(rows, kTileRows), kTileRows), bytes);
+  return k.ceilDiv(all, own);
 }
 
 //===----------------------------------------------------------------------===//

@@ -19,9 +19,6 @@ using Values = LCQWeights::Values;
 static constexpr int64_t kRowArguments = 6, kArguments = 3;
 /// Of a group: so much is looked up at once.
 static constexpr int64_t kMostColumns = 8192;
-/// Columns of a tile of x: what its rows have room for, and with fewer it would
-/// be mostly empty.
-static constexpr int64_t kMostTileColumns = 64, kLeastTileColumns = 16;
 
 bool LCQLinearOptions::isValid() const {
   return bits >= 2 && bits <= 4 && rank >= 1 && rank <= 3 && group > 0 &&
@@ -37,56 +34,32 @@ bool LCQLinearOptions::isValid() const {
 //===----------------------------------------------------------------------===//
 
 int64_t LCQRowsLayout::getBlockRows(const CPUTarget &target,
-                                    ActivationType activations, bool tiles) {
-  // Without tiles: sums of a group and of all groups, and what they are made
-  // of.
-  int64_t lines = tiles                               ? kTileLines
-                  : target.getVectorRegisters() == 32 ? 12
-                                                      : 4;
+                                    ActivationType activations) {
+  // Sums of a group and of all groups, and what they are made of.
+  int64_t lines = target.getVectorRegisters() == 32 ? 12 : 4;
   return lines / getDigits(activations);
-}
-
-int64_t LCQRowsLayout::getTileColumns(const CPUTarget &target, int64_t group) {
-  if (!target.hasAMXInt8())
-    return 0;
-  for (int64_t columns = std::min(group, kMostTileColumns);
-       columns >= kLeastTileColumns; --columns)
-    if (group % columns == 0 && columns % LCQLayout::kUnitColumns == 0)
-      return columns;
-  return 0;
 }
 
 LCQRowsLayout::LCQRowsLayout(KernelBuilder &k, const CPUTarget &target,
                              ActivationType activations, int64_t group,
-                             Value depth, Value groups, bool tiles)
+                             Value depth, Value groups)
     : k(k), digits(getDigits(activations)),
       scaleGroups(LCQLinearOptions::getScaleGroups(group)),
-      blockRows(getBlockRows(target, activations, tiles)),
-      tileColumns(tiles ? getTileColumns(target, group) : 0), depth(depth),
+      blockRows(getBlockRows(target, activations)), depth(depth),
       groups(groups) {}
 
 RowBlock LCQRowsLayout::getBlock(Value rows, Value block) {
-  if (!tileColumns)
-    return rowBlock(k, rows, k.ceilDiv(rows, blockRows), block);
-  Value begin = k.mul(block, blockRows);
-  return {begin, k.min(k.sub(rows, begin), k.index(blockRows))};
+  return rowBlock(k, rows, k.ceilDiv(rows, blockRows), block);
 }
 
 RowBlock LCQRowsLayout::getBlockOf(Value rows, Value row) {
-  if (!tileColumns)
-    return rowBlockOf(k, rows, k.ceilDiv(rows, blockRows), row);
-  return getBlock(rows, k.div(row, blockRows));
+  return rowBlockOf(k, rows, k.ceilDiv(rows, blockRows), row);
 }
 
 Value LCQRowsLayout::getColumns(RowBlock block, Value column, Value line) {
   Value begin = k.mul(k.mul(block.begin, digits), depth);
-  if (!tileColumns) {
-    Value lines = k.mul(block.size, digits);
-    return k.add(begin, k.add(k.mul(column, lines), k.mul(line, 4)));
-  }
-  Value tile = k.mul(k.div(column, tileColumns), tileColumns * kTileLines);
-  Value own = k.add(k.mul(line, tileColumns), k.rem(column, tileColumns));
-  return k.add(begin, k.add(tile, own));
+  Value lines = k.mul(block.size, digits);
+  return k.add(begin, k.add(k.mul(column, lines), k.mul(line, 4)));
 }
 
 //===----------------------------------------------------------------------===//
@@ -153,6 +126,11 @@ void LCQWeights::loadTables() {
     own.push_back(load(0));
     if (options.bits != 4)
       own.push_back(load(4 - options.bits));
+    if (options.activations != ActivationType::F32 || !bytes.hasFloatTables())
+      continue;
+    Values &floats = floatTables.emplace_back();
+    for (Value table : own)
+      floats.push_back(bytes.toFloatTable(table));
   }
 }
 
@@ -199,6 +177,11 @@ llvm::SmallVector<LCQWeights::Unit> LCQWeights::loadSet(const Part &part,
   return decode(lines);
 }
 
+void LCQWeights::prefetch(Value at) {
+  memref::PrefetchOp::create(k.b, k.loc, codes, at, /*isWrite=*/false,
+                             /*localityHint=*/2, /*isDataCache=*/true);
+}
+
 /// Values of a plane of a part's group, as they are stored, in f32.
 Value LCQWeights::loadPlane(const Part &part, Value group, int64_t plane,
                             int64_t bits) {
@@ -243,4 +226,70 @@ Value LCQWeights::loadFactors(const Part &part, int64_t plane) {
     own = k.loadVector(factors, {k.index(stored), row});
   }
   return isOffset ? k.mulf(own, k.splat(1.0f / 128)) : own;
+}
+
+//===----------------------------------------------------------------------===//
+// Dense weights
+//===----------------------------------------------------------------------===//
+
+Values LCQWeights::loadDenseScales(const Part &part, Value group) {
+  Values scales;
+  for (int64_t plane = 0; plane < options.rank + options.offset; ++plane)
+    scales.push_back(loadScales(part, group, plane));
+  if (options.offset)
+    scales.back() = k.mulf(scales.back(), k.splat(128.0f));
+  if (options.zeroBits)
+    scales.push_back(loadZeroPoints(part, group));
+  return scales;
+}
+
+/// The entries of a row of the basis for column `j` of a unit, as f32;
+/// `entries` are those of all its columns, where there are no tables of f32.
+Value LCQWeights::lookUpColumn(const Unit &unit, Value entries, int64_t rank,
+                               int64_t j) {
+  auto type = VectorType::get({k.lanes}, k.b.getI32Type());
+  auto bits = [&](int64_t count) -> Value {
+    return arith::ConstantOp::create(
+        k.b, k.loc, DenseElementsAttr::get(type, k.b.getI32IntegerAttr(count)));
+  };
+  if (bytes.hasFloatTables()) {
+    Value indices = bytes.cast(unit.codes, k.b.getI32Type());
+    if (j)
+      indices = arith::ShRUIOp::create(k.b, k.loc, indices, bits(8 * j));
+    return bytes.lookUpFloats(floatTables[rank][unit.table], indices);
+  }
+  if (j < kUnitColumns - 1)
+    entries = arith::ShLIOp::create(k.b, k.loc, entries, bits(24 - 8 * j));
+  entries = arith::ShRSIOp::create(k.b, k.loc, entries, bits(24));
+  return arith::SIToFPOp::create(k.b, k.loc, k.vectorType(k.lanes), entries);
+}
+
+/// What the entries of all rows of the basis become.
+Value LCQWeights::dequantizeColumn(ArrayRef<Value> integers,
+                                   ArrayRef<Value> scales) {
+  Value sum;
+  for (auto [r, integer] : llvm::enumerate(integers)) {
+    Value own = options.zeroBits ? k.subf(integer, scales.back()) : integer;
+    Value term = k.mulf(scales[r], own);
+    sum = r ? k.addf(sum, term) : term;
+  }
+  return options.offset ? k.subf(sum, scales.back()) : sum;
+}
+
+Values LCQWeights::dequantize(const Part &part, Value group, Value set,
+                              ArrayRef<Value> scales, int64_t distance) {
+  Values columns;
+  for (const Unit &unit : loadSet(part, group, set, distance)) {
+    Values entries(options.rank);
+    if (!bytes.hasFloatTables())
+      for (int64_t r = 0; r < options.rank; ++r)
+        entries[r] = bytes.cast(lookUp(unit, r), k.b.getI32Type());
+    for (int64_t j = 0; j < kUnitColumns; ++j) {
+      Values integers;
+      for (int64_t r = 0; r < options.rank; ++r)
+        integers.push_back(lookUpColumn(unit, entries[r], r, j));
+      columns.push_back(dequantizeColumn(integers, scales));
+    }
+  }
+  return columns;
 }

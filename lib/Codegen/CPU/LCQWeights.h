@@ -20,32 +20,26 @@ namespace nju {
 /// lines of a row follow each other. Of a block, xq has for each four columns
 /// those of all its lines, sums have for each group all its lines, and scales
 /// for each run of groups that share them all its rows.
-/// Tile products have blocks of 16 lines, of which xq has for each
-/// `getTileColumns` columns those of all its lines, of which the last block may
-/// lack some. They are for more rows than a block has without them.
 class LCQRowsLayout {
 public:
   using Value = KernelBuilder::Value;
 
-  /// Lines of a block of tile products.
-  static constexpr int64_t kTileLines = 16;
-
   /// The greatest number of rows of a block.
   static int64_t getBlockRows(const CPUTarget &target,
-                              ActivationType activations, bool tiles = false);
-  /// Columns of a tile of x, which a group is a whole number of; 0 if many rows
-  /// are not multiplied by tile products.
-  static int64_t getTileColumns(const CPUTarget &target, int64_t group);
+                              ActivationType activations);
+  /// Where tile products are for many rows: the blocks of these rows that are
+  /// multiplied without. Dequantizing costs as much as so many rows.
+  static constexpr int64_t kBlocksBeforeTiles = 2;
   /// int8 digits of a number.
   static int64_t getDigits(ActivationType activations) {
     return activations == ActivationType::Int16 ? 2 : 1;
   }
 
-  /// `depth` is K, filled up to whole lines of weights, or to whole groups if
-  /// `getTileColumns` is not 0, and has `groups` groups of `group` columns.
+  /// `depth` is K, filled up to whole lines of weights, and has `groups` groups
+  /// of `group` columns.
   LCQRowsLayout(KernelBuilder &k, const CPUTarget &target,
                 ActivationType activations, int64_t group, Value depth,
-                Value groups, bool tiles);
+                Value groups);
 
   /// Block `block` of the rows.
   RowBlock getBlock(Value rows, Value block);
@@ -60,8 +54,6 @@ public:
     return {begin, k.min(k.add(begin, scaleGroups), groups)};
   }
 
-  /// Columns of a line that follow each other in xq.
-  int64_t getAdjacentColumns() const { return tileColumns ? tileColumns : 4; }
   /// Where in xq line `line` of a block has its columns from `column` on.
   Value getColumns(RowBlock block, Value column, Value line);
   /// Where sums have a group of the line.
@@ -79,7 +71,6 @@ public:
 private:
   KernelBuilder &k;
   int64_t digits, scaleGroups, blockRows;
-  int64_t tileColumns; ///< 0 without tiles.
   Value depth, groups;
 };
 
@@ -157,6 +148,8 @@ public:
   /// the order of the columns. Prefetches what lies `distance` bytes behind.
   llvm::SmallVector<Unit> loadSet(const Part &part, Value group, Value set,
                                   int64_t distance);
+  /// Brings the line of codes at `at` into the second cache.
+  void prefetch(Value at);
   /// The entries of a row of the basis that a unit's codes name.
   Value lookUp(const Unit &unit, int64_t rank) {
     return bytes.lookUp(tables[rank][unit.table], unit.codes);
@@ -173,15 +166,28 @@ public:
   /// The zero points of a part's group.
   Value loadZeroPoints(const Part &part, Value group);
 
+  /// With x in f32: what `dequantize` needs of a part's group, which are scales
+  /// and offsets or zero points.
+  Values loadDenseScales(const Part &part, Value group);
+  /// The columns of a set of a part's group, bit for bit those of the dense
+  /// matrix. Prefetches as `loadSet` does.
+  Values dequantize(const Part &part, Value group, Value set,
+                    llvm::ArrayRef<Value> scales, int64_t distance);
+
   ByteVectors bytes;
 
 private:
   void loadTables();
+  Value lookUpColumn(const Unit &unit, Value entries, int64_t rank, int64_t j);
+  Value dequantizeColumn(llvm::ArrayRef<Value> integers,
+                         llvm::ArrayRef<Value> scales);
   Value loadPlane(const Part &part, Value group, int64_t plane, int64_t bits);
   llvm::SmallVector<Unit> decode(llvm::ArrayRef<Value> lines);
 
   Value codes, basis, factors;
   llvm::SmallVector<Values> tables; ///< [rank][1 or 2]
+  /// The same in f32, where there are such tables and x is in f32.
+  llvm::SmallVector<Values> floatTables;
 };
 
 } // namespace nju

@@ -197,11 +197,11 @@ llvm::ArrayRef<Value> Expansion::rounded(ImplicitLocOpBuilder &b, Value rows,
   };
   Rounded rounded{rows, key, {}};
   int64_t scales = llvm::divideCeil(groups, options.getScaleGroups());
-  rounded.copies = {alloc(library.countLCQRows(b, b.getLoc(), count, options),
-                          digits * library.getLCQColumns(columns, options),
-                          b.getI8Type()),
-                    alloc(count, scales, b.getF32Type()),
-                    alloc(count, digits * groups, b.getI32Type())};
+  rounded.copies = {
+      alloc(library.countLCQRows(b, b.getLoc(), count, columns, options),
+            digits * llvm::alignTo(columns, step), b.getI8Type()),
+      alloc(count, scales, b.getF32Type()),
+      alloc(count, digits * groups, b.getI32Type())};
   if (rounds)
     launch(b, library.packLCQRows(options.group, options.activations), {},
            {matrix}, rounded.copies);

@@ -124,18 +124,8 @@ TEST(CPUTarget, EmulatedAMXIsNotRequired) {
   EXPECT_EQ(target.getName(), "x86-64-v3+emulated-amx");
   EXPECT_EQ(target.getCPU(), "x86-64-v3");
   EXPECT_TRUE(target.hasAMXBF16());
-  EXPECT_TRUE(target.hasAMXInt8());
   EXPECT_TRUE(target.emulatesBF16());
   EXPECT_FALSE(llvm::is_contained(target.getRequiredFeatures(), "amx-tile"));
-}
-
-TEST(CPUTarget, KnowsWhoHasAMXInInt8) {
-  for (llvm::StringRef name :
-       {"x86-64-v4-amx", "sapphirerapids", "graniterapids"})
-    EXPECT_TRUE(llvm::cantFail(CPUTarget::get(name)).hasAMXInt8());
-  for (llvm::StringRef name : {"x86-64-v4-bf16", "znver4", "aarch64",
-                               "sapphirerapids+emulated-avx512bf16"})
-    EXPECT_FALSE(llvm::cantFail(CPUTarget::get(name)).hasAMXInt8());
 }
 
 TEST(CPUTarget, EmulatedPairsAreNotRequired) {

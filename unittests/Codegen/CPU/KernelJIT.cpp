@@ -11,15 +11,32 @@
 #include "nju/Codegen/Passes.h"
 #include "nju/Target/Emit.h"
 #include "nju/Target/ToLLVM.h"
+#include "llvm/ADT/APFloat.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/TargetParser/Host.h"
+#include <cmath>
+#include <limits>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 using namespace nju::test;
 
 struct KernelJIT::Impl {
   std::unique_ptr<llvm::orc::LLJIT> jit;
 };
+
+/// Linux gives a process the tiles only when it asks for them.
+static bool requestTiles() {
+#if defined(__linux__) && defined(__x86_64__)
+  constexpr long requestPermission = 0x1023, tileData = 18;
+  return syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+#else
+  return false;
+#endif
+}
 
 KernelJIT::KernelJIT(llvm::StringRef targetName,
                      llvm::ArrayRef<Emitter> emitters, llvm::StringRef compute)
@@ -31,6 +48,8 @@ KernelJIT::KernelJIT(llvm::StringRef targetName,
   auto module = mlir::OwningOpRef<mlir::ModuleOp>(
       mlir::ModuleOp::create(mlir::UnknownLoc::get(&context)));
   auto target = llvm::cantFail(CPUTarget::get(targetName));
+  if (target.hasAMXBF16() && !target.emulatesBF16())
+    requestTiles();
   KernelLibrary library(*module, target,
                         llvm::cantFail(getComputeType(compute, target)));
   for (Emitter emit : emitters)
@@ -78,6 +97,35 @@ std::vector<std::string> nju::test::runnableTargets() {
   if (host->hasAVX512())
     targets.push_back("x86-64-v3");
   return targets;
+}
+
+std::vector<std::string> nju::test::runnableTargetsWithTiles() {
+  auto host = CPUTarget::get("host");
+  if (!host) {
+    llvm::consumeError(host.takeError());
+    return {};
+  }
+  std::vector<std::string> targets;
+  if (host->hasAVX512())
+    targets.push_back("host+emulated-amx");
+  if (host->hasAMXBF16() && requestTiles())
+    targets.push_back("host");
+  return targets;
+}
+
+/// A subnormal number becomes zero.
+static float flush(float value) {
+  return std::abs(value) < std::numeric_limits<float>::min()
+             ? std::copysign(0.0f, value)
+             : value;
+}
+
+float nju::test::roundToBF16(float value) {
+  llvm::APFloat rounded(flush(value));
+  bool lost;
+  rounded.convert(llvm::APFloat::BFloat(), llvm::APFloat::rmNearestTiesToEven,
+                  &lost);
+  return flush(float(rounded.convertToDouble()));
 }
 
 bool nju::test::isRunnable(llvm::StringRef name) {

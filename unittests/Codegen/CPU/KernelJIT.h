@@ -45,6 +45,13 @@ private:
 
 /// Targets whose code this machine runs: "host", and "x86-64-v3" in addition.
 std::vector<std::string> runnableTargets();
+/// Targets with AMX whose code this machine runs: "host", if it has it and
+/// Linux gives this process the tile registers; and where it has AVX-512,
+/// emulated.
+std::vector<std::string> runnableTargetsWithTiles();
+/// bf16 as AMX and AVX512-BF16 round to it: to the nearest, ties to even, and
+/// subnormal numbers are zeros.
+float roundToBF16(float value);
 /// Whether this machine has all that code for `target` may use.
 bool isRunnable(llvm::StringRef target);
 

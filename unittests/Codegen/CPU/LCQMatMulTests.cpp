@@ -169,16 +169,14 @@ struct Weights {
 };
 
 /// How rows are laid out: the greatest number of lines (digits of rows) in a
-/// block, and columns of a tile of more lines than that; 0 if there are none.
+/// block, and whether there are tiles for many rows.
 struct RowsLayout {
-  RowsLayout(llvm::StringRef name, int64_t group) {
+  RowsLayout(llvm::StringRef name, bool hasTiles) : hasTiles(hasTiles) {
     CPUTarget target = llvm::cantFail(CPUTarget::get(name));
     blockLines = target.getVectorRegisters() == 32 ? 12 : 4;
-    // The most that a tile has room for and groups are a whole number of.
-    if (target.hasAMXInt8() && group >= 16)
-      tileColumns = group == 288 ? 48 : std::min<int64_t>(group, 64);
   }
-  int64_t blockLines, tileColumns = 0;
+  int64_t blockLines;
+  bool hasTiles;
 };
 
 /// Rows in int8 digits, as a kernel makes them.
@@ -191,22 +189,20 @@ struct PackedRows {
         groups((padded + group - 1) / group),
         scaleColumns(LCQLinearOptions::getScaleGroups(group) * group),
         runs((padded + scaleColumns - 1) / scaleColumns), digits(digits),
-        tileColumns(rows * digits > layout.blockLines ? layout.tileColumns : 0),
         blocks((rows * digits + layout.blockLines - 1) / layout.blockLines),
-        xqRows(rows), xqColumns(padded), scales(rows * runs + 1, -1),
+        xqRows(rows), scales(rows * runs + 1, -1),
         sums(rows * digits * groups + 1, -1) {
-    if (layout.tileColumns) {
-      xqRows = (rows * digits + 15) / 16 * 16 / digits;
-      xqColumns = groups * group;
-    }
-    xq.assign(xqRows * digits * xqColumns + 1, 99);
+    int64_t tiles = (rows + 15) / 16 * ((depth + 31) / 32);
+    if (layout.hasTiles)
+      xqRows = (tiles * 16 * 32 * 2 + padded - 1) / padded;
+    xq.assign(xqRows * digits * padded + 1, 99);
   }
 
   void pack(KernelJIT &jit, const std::string &name, int64_t workers) {
     auto *kernel = jit.get<PackRows>(name);
     for (int64_t w = 0; w < workers; ++w)
       kernel(w, workers, NJU_ARG2(x.data(), rows, depth),
-             NJU_ARG2(xq.data(), xqRows, digits * xqColumns),
+             NJU_ARG2(xq.data(), xqRows, digits * padded),
              NJU_ARG2(scales.data(), rows, runs),
              NJU_ARG2(sums.data(), rows, digits * groups));
     EXPECT_EQ(xq.back(), 99);
@@ -215,11 +211,8 @@ struct PackedRows {
   }
 
   int8_t code(int64_t row, int64_t column, int64_t digit) const {
-    int64_t together = tileColumns ? tileColumns : 4;
-    int64_t stride = tileColumns ? 16 : lines(row);
-    return xq[blockOf(row) * xqColumns +
-              (column / together * stride + line(row, digit)) * together +
-              column % together];
+    return xq[blockOf(row) * padded +
+              (column / 4 * lines(row) + line(row, digit)) * 4 + column % 4];
   }
   int32_t sum(int64_t row, int64_t group) const {
     return sums[blockOf(row) * groups + group * lines(row) + line(row, 0)];
@@ -246,7 +239,7 @@ struct PackedRows {
 
   std::vector<float> x;
   int64_t rows, depth, padded, groups, scaleColumns, runs, digits;
-  int64_t tileColumns, blocks, xqRows, xqColumns;
+  int64_t blocks, xqRows;
   std::vector<int8_t> xq;
   std::vector<float> scales;
   std::vector<int32_t> sums;
@@ -261,13 +254,9 @@ private:
   /// The first line of the row's block, its number of lines, and the place of
   /// one of the row's among them.
   int64_t blockOf(int64_t row) const {
-    if (tileColumns)
-      return row * digits / 16 * 16;
     return rows * block(row) / blocks * digits;
   }
   int64_t lines(int64_t row) const {
-    if (tileColumns)
-      return std::min<int64_t>(rows * digits - blockOf(row), 16);
     return rows * (block(row) + 1) / blocks * digits - blockOf(row);
   }
   int64_t line(int64_t row, int64_t digit) const {
@@ -314,20 +303,22 @@ struct Kernels {
   Kernels(llvm::StringRef target, const Format &format)
       : Kernels(target, kernelOptions(format)) {}
   Kernels(llvm::StringRef target, const LCQLinearOptions &options,
-          const char *epilogue = nullptr)
-      : options(options), layout(target, options.group),
-        jit(target, {[&](KernelLibrary &l) {
-                       auto function =
-                           l.packLCQRows(options.group, options.activations);
-                       packName = function.getName().str();
-                       return function;
-                     },
-                     [&](KernelLibrary &l) {
-                       auto function = emitLinear(l, options, epilogue);
-                       name = function.getName().str();
-                       return function;
-                     },
-                     [&](KernelLibrary &l) { return l.lcqRows(options); }}) {}
+          const char *epilogue = nullptr, llvm::StringRef compute = "f32")
+      : options(options), layout(target, compute != "f32"),
+        jit(target,
+            {[&](KernelLibrary &l) {
+               auto function =
+                   l.packLCQRows(options.group, options.activations);
+               packName = function.getName().str();
+               return function;
+             },
+             [&](KernelLibrary &l) {
+               auto function = emitLinear(l, options, epilogue);
+               name = function.getName().str();
+               return function;
+             },
+             [&](KernelLibrary &l) { return l.lcqRows(options); }},
+            compute) {}
 
   PackedRows pack(const std::vector<float> &x, int64_t depth,
                   int64_t workers = 1) {
@@ -346,7 +337,7 @@ struct Kernels {
     for (int64_t w = 0; w < workers; ++w)
       threads.emplace_back([&, w] {
         kernel(w, workers, NJU_ARG2(x.x.data(), x.rows, x.depth),
-               NJU_ARG2(x.xq.data(), x.xqRows, x.digits * x.xqColumns),
+               NJU_ARG2(x.xq.data(), x.xqRows, x.digits * x.padded),
                NJU_ARG2(x.scales.data(), x.rows, x.runs),
                NJU_ARG2(x.sums.data(), x.rows, x.digits * x.groups),
                arguments...);
@@ -461,12 +452,6 @@ TEST_P(LCQMatMulTest, RowsDoNotDependOnTheBatchOrTheWorkers) {
   }
 }
 
-TEST(LCQTilesTest, ComeFromVectorsOf256BitsToo) {
-  for (const lcq::LCQOptions &format : {lcq::LCQOptions{3, 64, 2, 8, true},
-                                        lcq::LCQOptions{4, 32, 1, 8, false}})
-    expectProducts("x86-64-v3+emulated-amx", format);
-}
-
 TEST_P(LCQMatMulTest, LargestDotProductsAreExact) {
   // All codes mean -127: pairs of products reach 2 * 127 * 127.
   for (unsigned bits : {2, 3, 4}) {
@@ -575,8 +560,6 @@ void expectExactProducts(const std::string &target, const Format &format) {
 }
 
 TEST_P(LCQMatMulTest, RowsInF32AreExact) {
-  if (llvm::StringRef(GetParam()).ends_with("-amx"))
-    GTEST_SKIP() << "they are not multiplied by tiles";
   for (const lcq::LCQOptions &format : formats())
     expectExactProducts(GetParam(), format);
   for (const UniformFormat &format : uniformFormats())
@@ -707,20 +690,17 @@ void expectRows(const std::string &target, const Format &format) {
 }
 
 TEST_P(LCQMatMulTest, RowsOfATableAreDequantized) {
-  if (llvm::StringRef(GetParam()).ends_with("-amx"))
-    GTEST_SKIP() << "they are not multiplied by tiles";
   for (const lcq::LCQOptions &format : formats())
     expectRows(GetParam(), format);
   for (const UniformFormat &format : uniformFormats())
     expectRows(GetParam(), format);
 }
 
-/// The host's targets, and AVX-512 without VNNI; with AMX, emulated.
+/// The host's targets, and AVX-512 without VNNI.
 std::vector<std::string> targets() {
   std::vector<std::string> list = runnableTargets();
   if (llvm::is_contained(list, "x86-64-v3"))
     list.push_back("x86-64-v4");
-  list.push_back("host+emulated-amx");
   return list;
 }
 
@@ -731,5 +711,123 @@ INSTANTIATE_TEST_SUITE_P(Targets, LCQMatMulTest, testing::ValuesIn(targets()),
                              c = std::isalnum(c) ? c : '_';
                            return name;
                          });
+
+//===----------------------------------------------------------------------===//
+// Tiles
+//===----------------------------------------------------------------------===//
+
+/// More rows than this are products of tiles.
+constexpr int64_t kRowsBeforeTiles = 24;
+
+/// A naive product of the rows with the weights, both rounded to bf16.
+void expectTileProduct(const Weights &weights, const std::vector<float> &x,
+                       const std::vector<float> &y) {
+  const lcq::QuantizedMatrix &matrix = weights.matrix;
+  std::vector<float> values = matrix.dequantize();
+  for (float &value : values)
+    value = roundToBF16(value);
+  int64_t depth = matrix.columns;
+  for (size_t i = 0; i < y.size(); ++i) {
+    const float *row = &x[i / matrix.rows * depth];
+    const float *column = &values[i % matrix.rows * depth];
+    double sum = 0, size = 0;
+    for (int64_t j = 0; j < depth; ++j) {
+      double product = double(roundToBF16(row[j])) * column[j];
+      sum += product;
+      size += std::abs(product);
+    }
+    ASSERT_NEAR(y[i], sum, 2e-6 * size) << "row " << i / matrix.rows;
+  }
+}
+
+/// Machines with AMX: emulated, and the host if it has it.
+class LCQTilesTest : public testing::TestWithParam<std::string> {
+protected:
+  template <typename Format>
+  void expectTiles(const Format &format);
+};
+
+template <typename Format>
+void LCQTilesTest::expectTiles(const Format &format) {
+  Kernels kernels(GetParam(), kernelOptions(format), nullptr, "auto");
+  Kernels vectors(GetParam(), format);
+  // Sizes with and without whole tiles, groups, lines and blocks of k.
+  for (auto [columns, depth] : std::vector<std::array<int64_t, 2>>{
+           {64, 1152}, {37, 3 * 64 + 36}, {16, 7 * 64}, {300, 172}, {1, 16}}) {
+    Weights weights(columns, depth, format);
+    int64_t most = columns == 300 ? 545 : 57;
+    std::vector<float> all = randomRows(most * depth, depth), last;
+    for (int64_t rows : {most, int64_t(40), kRowsBeforeTiles + 1}) {
+      SCOPED_TRACE(format.str() + ", rows " + std::to_string(rows) +
+                   ", depth " + std::to_string(depth));
+      std::vector<float> x(all.begin(), all.begin() + rows * depth);
+      PackedRows packed = kernels.pack(x, depth, 3);
+      std::vector<float> y = kernels.run(weights, packed, 2);
+      expectTileProduct(weights, x, y);
+      // A row's result does not depend on the rows behind it.
+      EXPECT_TRUE(last.empty() ||
+                  std::memcmp(y.data(), last.data(), y.size() * 4) == 0);
+      last = y;
+    }
+    // Few rows are as without tiles.
+    for (int64_t rows : {kRowsBeforeTiles, int64_t(13), int64_t(1)}) {
+      std::vector<float> x(all.begin(), all.begin() + rows * depth);
+      PackedRows packed = kernels.pack(x, depth),
+                 other = vectors.pack(x, depth);
+      EXPECT_EQ(kernels.run(weights, packed, 2),
+                vectors.run(weights, other, 1));
+    }
+  }
+}
+
+TEST_P(LCQTilesTest, AreProductsInBF16) {
+  for (const lcq::LCQOptions &format : formats())
+    expectTiles(format);
+  for (const UniformFormat &format : uniformFormats())
+    expectTiles(format);
+}
+
+TEST_P(LCQTilesTest, GateAProductWithAnother) {
+  lcq::LCQOptions format{3, 32, 2, 16, true};
+  LCQLinearOptions options = kernelOptions(format);
+  Kernels plain(GetParam(), options, nullptr, "auto");
+  options.weights = 2;
+  Kernels kernels(GetParam(), options, kGateEpilogue, "auto");
+  int64_t columns = 90, depth = 136, rows = 70, next = 0;
+  Weights a(columns, depth, format), b(columns, depth, format, 5);
+  PackedRows x = plain.pack(randomRows(rows * depth, rows), depth);
+  std::vector<float> gate = plain.run(a, x, 1), up = plain.run(b, x, 1);
+  std::vector<float> y(rows * columns + 1, 12345);
+  kernels
+      .call<NJU_MATRIX, NJU_MATRIX, NJU_MEMREF2(float), NJU_MEMREF1(int64_t)>(
+          x, 2, NJU_MATRIX_ARG(a.packed), NJU_MATRIX_ARG(b.packed),
+          NJU_ARG2(y.data(), rows, columns), NJU_ARG1(&next, 1));
+  for (size_t i = 0; i < gate.size(); ++i) {
+    double expected = double(gate[i]) / (1 + std::exp(-gate[i])) * up[i];
+    ASSERT_NEAR(y[i], expected, 1e-5 * std::abs(expected) + 1e-12);
+  }
+  EXPECT_EQ(y.back(), 12345);
+  EXPECT_EQ(next, 0);
+}
+
+TEST_P(LCQTilesTest, RowsThatAreNotFiniteAreSeen) {
+  lcq::LCQOptions format;
+  Kernels kernels(GetParam(), kernelOptions(format), nullptr, "auto");
+  int64_t depth = 160, rows = 40;
+  Weights weights(20, depth, format);
+  std::vector<float> x = randomRows(rows * depth, 2);
+  x[7 * depth + 3] = NAN;
+  PackedRows packed = kernels.pack(x, depth);
+  std::vector<float> y = kernels.run(weights, packed, 1);
+  for (int64_t i = 0; i < rows * 20; ++i)
+    EXPECT_EQ(std::isnan(y[i]), i / 20 == 7) << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(Machines, LCQTilesTest,
+                         testing::ValuesIn(runnableTargetsWithTiles()),
+                         [](const auto &info) {
+                           return info.param == "host" ? "host" : "emulated";
+                         });
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LCQTilesTest);
 
 } // namespace

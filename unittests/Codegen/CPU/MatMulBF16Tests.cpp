@@ -23,8 +23,6 @@
 #include <memory>
 #include <ostream>
 #include <random>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 using namespace nju;
 using namespace nju::test;
@@ -51,14 +49,6 @@ float flush(float value) {
   return std::abs(value) < std::numeric_limits<float>::min()
              ? std::copysign(0.0f, value)
              : value;
-}
-
-float toBF16(float value) {
-  llvm::APFloat rounded(flush(value));
-  bool lost;
-  rounded.convert(llvm::APFloat::BFloat(), llvm::APFloat::rmNearestTiesToEven,
-                  &lost);
-  return flush(float(rounded.convertToDouble()));
 }
 
 /// A product to compute: rows [T, K] and weights [K, N], in panels.
@@ -141,10 +131,10 @@ std::vector<float> run(KernelJIT &jit, const Machine &machine, Problem &p,
   });
 }
 
-std::vector<float> toBF16(const std::vector<float> &values) {
+std::vector<float> roundAll(const std::vector<float> &values) {
   std::vector<float> rounded;
   for (float value : values)
-    rounded.push_back(toBF16(value));
+    rounded.push_back(roundToBF16(value));
   return rounded;
 }
 
@@ -174,7 +164,7 @@ float sumOfPairs(int64_t depth, X x, W w) {
 }
 
 std::vector<float> sums(const Machine &machine, const Problem &p) {
-  std::vector<float> rows = toBF16(p.x), weights = toBF16(p.weights), y;
+  std::vector<float> rows = roundAll(p.x), weights = roundAll(p.weights), y;
   for (int64_t t = 0; t < p.rows; ++t)
     for (int64_t n = 0; n < p.columns; ++n) {
       auto x = [&](int64_t k) { return rows[t * p.depth + k]; };
@@ -225,11 +215,9 @@ std::vector<Machine> machines() {
     machines.push_back({name + "+emulated-avx512bf16", LinearUnit::Pairs});
   }
   auto host = CPUTarget::get("host");
-  constexpr int requestPermission = 0x1023, tileData = 18;
   if (!host)
     llvm::consumeError(host.takeError());
-  else if (host->hasAMXBF16() &&
-           syscall(SYS_arch_prctl, requestPermission, tileData) == 0)
+  else if (llvm::is_contained(runnableTargetsWithTiles(), "host"))
     machines.push_back({"host", LinearUnit::Tiles});
   else if (host->hasPairsOfBF16())
     machines.push_back({"host", LinearUnit::Pairs});
@@ -316,7 +304,8 @@ TEST_P(MatMulBF16Test, EqualsSumsInDoublePrecision) {
     int64_t depths[] = {1, 3, 33, 100, upTo(600)};
     Problem p(upTo(600), depths[i % 5], upTo(i % 4 ? 40 : 400), i % 3, i);
     std::vector<float> y = run(jit, machine, p, upTo(3));
-    EXPECT_LT(largestError(p, toBF16(p.x), toBF16(p.weights), y), kF32Error);
+    EXPECT_LT(largestError(p, roundAll(p.x), roundAll(p.weights), y),
+              kF32Error);
     EXPECT_LT(largestError(p, p.x, p.weights, y), kBF16Error);
   }
 }

@@ -34,8 +34,7 @@ public:
   /// LLVM knows. Fails, with a message that lists what is accepted, for another
   /// name and for an x86-64 processor without AVX2, FMA and F16C. With
   /// `+emulated-amx` or `+emulated-avx512bf16` behind the name, products in
-  /// bf16, and with AMX those in int8, are computed as these would by other
-  /// instructions, slowly.
+  /// bf16 are computed as these would by other instructions, slowly.
   static llvm::Expected<CPUTarget> get(llvm::StringRef name);
 
   /// The processors that --target=`name` means, those that need most first:
@@ -68,8 +67,6 @@ public:
   bool hasAVX512() const { return avx512; }
   /// Whether tiles of bf16 can be multiplied, by AMX or as if by it.
   bool hasAMXBF16() const;
-  /// The same for int8.
-  bool hasAMXInt8() const;
   /// Whether pairs of bf16 can be multiplied, by AVX512-BF16 or as if by it.
   bool hasPairsOfBF16() const;
   /// Whether that is faster than multiplying in f32.

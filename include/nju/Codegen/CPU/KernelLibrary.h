@@ -169,24 +169,25 @@ public:
   /// (worker, workers, x: memref<?x?xf32>, xq: memref<?x?xi8>,
   ///  scales: memref<?x?xf32>, sums: memref<?x?xi32>): rounds x [T, K] to
   /// int8, or to int16, as `lcqLinear` reads it. With D digits (1 or 2) of a
-  /// number, xq is [Tp, D * Kp], where Kp is K filled up to `getLCQColumns` and
-  /// gets zeros behind K, and Tp is `countLCQRows`; sums are [T, D * groups of
-  /// Kp], and scales [T, blocks of getScaleGroups() groups]. The order of their
-  /// elements is that of `LCQRowsLayout`; with one row, and one digit, it is
-  /// the natural one. The largest magnitude of such a block becomes 127, or 127
+  /// number, xq is [Tp, D * Kp], where Kp is K filled up to whole lines of
+  /// weights and gets zeros behind K, and Tp is `countLCQRows`; sums are [T, D
+  /// * groups of Kp], and scales [T, blocks of getScaleGroups() groups]. The
+  /// order of their elements is that of `LCQRowsLayout`; with one row, and one
+  /// digit, it is the natural one. The largest magnitude of such a block
+  /// becomes 127, or 127
   /// * 256 = 256 * digit 0 + digit 1, so that x is about the scale times that;
   /// sums are those of the digits of a group, times -128. A block with a NaN or
   /// an infinity has a scale of NaN; one whose numbers are all below 1e-30
-  /// becomes 0.
+  /// becomes 0. Where `hasLCQTiles`, more than 24 rows become what `packRows`
+  /// makes of them for tiles, and scales and sums are left alone.
   mlir::func::FuncOp
   packLCQRows(int64_t group, ActivationType activations = ActivationType::Int8);
 
-  /// K filled up to whole lines of weights, or to whole groups where many rows
-  /// are multiplied by AMX.
-  int64_t getLCQColumns(int64_t columns, const LCQLinearOptions &options) const;
-  /// T, or with AMX T filled up to whole tiles.
+  /// Whether `lcqLinear` multiplies many rows by AMX.
+  bool hasLCQTiles(ActivationType activations) const;
+  /// The rows of xq for T rows of K columns: T, or more where there is AMX.
   mlir::Value countLCQRows(mlir::OpBuilder &b, mlir::Location loc,
-                           mlir::Value rows,
+                           mlir::Value rows, int64_t columns,
                            const LCQLinearOptions &options) const;
 
   /// (worker, workers, x: memref<?x?xf32>, xq: memref<?x?xi8>,
@@ -204,11 +205,12 @@ public:
   /// fused multiply-adds: groups, digits and ranks in ascending order, behind
   /// the ranks the offset, or the scale times the zero point, times the sum of
   /// the digits. That is added to the result in a fused multiply-add with the
-  /// scale of x. AMX, for many rows, gives the same bits. With activations of
-  /// f32 xq, scales and sums are not read but x itself, and an element of a
-  /// product is a chain of fused multiply-adds in ascending k from 0 of x and
-  /// the dequantized weights. `next` is as that of `linear`. Only where
-  /// `supportsLCQ`.
+  /// scale of x. Where `hasLCQTiles`, more than 24 rows are products of tiles,
+  /// as those of `linear`, with x and the dequantized weights rounded to bf16.
+  /// With activations of f32 xq, scales and sums are not read but x itself, and
+  /// an element of a product is a chain of fused multiply-adds in ascending k
+  /// from 0 of x and the dequantized weights. `next` is as that of `linear`.
+  /// Only where `supportsLCQ`.
   mlir::func::FuncOp lcqLinear(const LCQLinearOptions &options);
 
   /// (worker, workers, rows_in_table: index, rows: memref<?xi64>,

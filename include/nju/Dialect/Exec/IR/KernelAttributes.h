@@ -33,6 +33,10 @@ constexpr llvm::StringLiteral kRowsAttr = "exec.rows";
 /// row.
 constexpr llvm::StringLiteral kIdleForOneRowAttr = "exec.idle_for_one_row";
 
+/// On an amx.tile_load: its lines are used once, and should not take the place
+/// of others in the first cache.
+constexpr llvm::StringLiteral kStreamsAttr = "exec.streams";
+
 /// On @main once its checks are lowered: the messages, each NUL-terminated,
 /// behind one NUL. The function has three results behind its own then: where
 /// the message of what failed begins, 0 if nothing did, and the two numbers.
