@@ -232,14 +232,13 @@ void LCQEmitter::emitParts(int64_t size, ArrayRef<Part> parts,
                             return sums;
                           });
     for (auto [i, sum] : llvm::enumerate(found)) {
-      size_t p = i / size;
       k.storeVector(
           sum, sums,
-          {k.index(number), k.index(i % size), k.index(parts[p].lane)});
+          {k.index(number), k.index(i), k.index(parts[i / size].lane)});
     }
   }
-  for (const Part &part : parts)
-    finish(block, k.index(0), part);
+  for (auto [p, part] : llvm::enumerate(parts))
+    finish(block, k.index(p * size), part);
 }
 
 /// As few rows as have all their sums in registers.
@@ -248,7 +247,17 @@ void LCQEmitter::emitFewRows(int64_t size) {
   int64_t distance =
       size > 1 ? target.getBlockPrefetchBytes() : target.getPrefetchBytes();
   Value tiles = k.ceilDiv(columns, LCQStream::kTileRows);
+  bool isApart = size == 1 && target.getReadStreams() == 2 &&
+                 w().getParts() == 1 && getPartsAtOnce(size) >= 2;
   k.dealRuns(tiles, next, workers, [&](Value first, Value last) {
+    if (isApart) {
+      Value pairs = k.div(k.sub(last, first), 2);
+      k.loop(k.index(0), pairs, [&](Value i) {
+        Value tile = k.add(first, i);
+        emitParts(size, {Part{tile, 0}, Part{k.add(tile, pairs), 0}}, distance);
+      });
+      first = k.add(first, k.mul(pairs, 2));
+    }
     k.loop(first, last, [&](Value tile) {
       llvm::SmallVector<Part> parts;
       for (int64_t p = 0; p < w().getParts(); ++p)
