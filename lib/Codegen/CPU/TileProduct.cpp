@@ -107,8 +107,7 @@ TileProduct::TileProduct(KernelBuilder &k, Value packed, Value rows,
 }
 
 Value TileProduct::load(Value memref, ValueRange indices) {
-  auto type =
-      amx::TileType::get({kTileRows, kTileDepth}, k.b.getBF16Type());
+  auto type = amx::TileType::get({kTileRows, kTileDepth}, k.b.getBF16Type());
   return amx::TileLoadOp::create(k.b, k.loc, type, memref, indices);
 }
 
@@ -211,24 +210,23 @@ void TileProduct::prefetchSums(const Block &block, Value tile, Value step) {
 void TileProduct::multiplyTiles(const Block &block, int64_t count, Value tile,
                                 const Callbacks &callbacks) {
   Value zero = k.index(0);
-  Value turns =
-      k.mul(k.div(tile, 2), k.sub(block.end, block.begin));
-  Values found = k.loop(
-      block.begin, block.end, k.index(1), startSums(block, count, tile),
-      [&](Value step, Values values) {
-        Value own = k.sub(step, block.begin);
-        callbacks.prefetch(block, k.add(turns, own));
-        prefetchSums(block, k.add(tile, count), own);
-        Values a, b;
-        for (int64_t half = 0; half < kHalves; ++half)
-          b.push_back(loadWeights({own, k.index(half), zero, zero}));
-        for (int64_t r = 0; r < count; ++r)
-          a.push_back(
-              loadRows({k.add(k.add(block.row, tile), r), step, zero, zero}));
-        for (auto [i, value] : llvm::enumerate(values))
-          value = multiply(a[i / kHalves], b[i % kHalves], value);
-        return values;
-      });
+  Value turns = k.mul(k.div(tile, 2), k.sub(block.end, block.begin));
+  Values found =
+      k.loop(block.begin, block.end, k.index(1), startSums(block, count, tile),
+             [&](Value step, Values values) {
+               Value own = k.sub(step, block.begin);
+               callbacks.prefetch(block, k.add(turns, own));
+               prefetchSums(block, k.add(tile, count), own);
+               Values a, b;
+               for (int64_t half = 0; half < kHalves; ++half)
+                 b.push_back(loadWeights({own, k.index(half), zero, zero}));
+               for (int64_t r = 0; r < count; ++r)
+                 a.push_back(loadRows(
+                     {k.add(k.add(block.row, tile), r), step, zero, zero}));
+               for (auto [i, value] : llvm::enumerate(values))
+                 value = multiply(a[i / kHalves], b[i % kHalves], value);
+               return values;
+             });
   for (auto [i, value] : llvm::enumerate(found))
     storeSums(value, block.slot, k.add(tile, i / kHalves), i % kHalves);
 }
@@ -237,9 +235,8 @@ void TileProduct::multiplyBlock(const Block &block,
                                 const Callbacks &callbacks) {
   callbacks.convert(block);
   Value pairs = k.mul(k.div(block.count, 2), 2);
-  k.loop(k.index(0), pairs, k.index(2), [&](Value tile) {
-    multiplyTiles(block, 2, tile, callbacks);
-  });
+  k.loop(k.index(0), pairs, k.index(2),
+         [&](Value tile) { multiplyTiles(block, 2, tile, callbacks); });
   k.ifThen(k.less(pairs, block.count),
            [&] { multiplyTiles(block, 1, pairs, callbacks); });
 }
@@ -279,8 +276,7 @@ void TileProduct::emitGroup(Value begin, Value end, Value row,
 /// one.
 void TileProduct::emit(Value panels, Value workers,
                        const Callbacks &callbacks) {
-  Value size =
-      k.min(k.ceilDiv(panels, workers), k.index(kGroup / matrices));
+  Value size = k.min(k.ceilDiv(panels, workers), k.index(kGroup / matrices));
   callbacks.deal(k.ceilDiv(panels, size), [&](Value group) {
     Value begin = k.mul(group, size);
     Value end = k.min(k.add(begin, size), panels);

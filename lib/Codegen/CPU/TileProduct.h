@@ -19,8 +19,8 @@ inline constexpr int64_t kTileRows = 16;
 inline constexpr int64_t kTileDepth = 32;
 
 /// Rows of bf16 times panels of 32 columns of weights, whatever these are made
-/// of. A tile product multiplies 16 rows by 32 k by 16 columns in 16 cycles, and
-/// has to get its operands from the caches, which are the bottleneck:
+/// of. A tile product multiplies 16 rows by 32 k by 16 columns in 16 cycles,
+/// and has to get its operands from the caches, which are the bottleneck:
 ///
 ///   for each group of up to 8 panels, which are dealt out to the workers
 ///     for each 512 rows: the sums of group and rows stay in L2
@@ -47,7 +47,8 @@ public:
               int64_t matrices);
 
   /// What is multiplied together: the steps [begin, end) of a panel of a matrix
-  /// and `count` tiles of rows of x from tile `row` on, whose sums are at `slot`.
+  /// and `count` tiles of rows of x from tile `row` on, whose sums are at
+  /// `slot`.
   struct Block {
     int64_t matrix;
     Value panel;
@@ -74,8 +75,8 @@ public:
   /// All rows times all `panels` panels of all matrices.
   void emit(Value panels, Value workers, const Callbacks &callbacks);
 
-  /// A tile of x, of [tile of rows, step, 0, 0]; of the weights in the block, of
-  /// [step, half, 0, 0].
+  /// A tile of x, of [tile of rows, step, 0, 0]; of the weights in the block,
+  /// of [step, half, 0, 0].
   Value loadRows(ValueRange indices);
   Value loadWeights(ValueRange indices) { return load(block, indices); }
   Value zeroSums();
