@@ -27,14 +27,12 @@
 // ASM: vpunpcklwd
 // ASM: vpunpckhwd
 
-// Two tiles of rows by two of columns, over a block of k.
-// ASM: prefetcht1
-// ASM-NEXT: prefetcht1
-// ASM-NEXT: prefetcht1
-// ASM-NEXT: prefetcht1
-// ASM-NOT: {{tilestored|\(%[er]sp\), %tmm}}
-// ASM-COUNT-4: tileloadd
-// ASM-NOT: {{tilestored|tileloadd}}
+// Two tiles of rows by two of columns, over a block of k. Rows do not stay in the
+// first cache.
+// ASM: tileloaddt1 {{.*}}, %tmm6
+// ASM-NOT: {{tilestored|tileloadd |tdpbf16ps|\(%[er]sp\), %tmm}}
+// ASM: tileloaddt1 {{.*}}, %tmm7
+// ASM-NOT: {{tilestored|tileload}}
 // ASM-COUNT-4: tdpbf16ps
 // ASM-NOT: {{tdpbf16ps|tileloadd|tilestored}}
 // ASM: jb
@@ -47,8 +45,10 @@
 // IR-LABEL: func.func @nju_linear_f16_amx
 // IR: memref.alloca() {alignment = 64 : i64} : memref<8x32x2x16x16xf32>
 // IR: scf.for {{.*}} iter_args
-// IR-COUNT-4: memref.prefetch {{.*}} locality<2>
-// IR-COUNT-4: amx.tile_load
+// IR-COUNT-2: memref.prefetch {{.*}} locality<2>
+// IR-COUNT-4: memref.prefetch {{.*}} locality<3>
+// IR-COUNT-2: amx.tile_load {{.*}} : memref<16x2x16x32xbf16>
+// IR-COUNT-2: amx.tile_load {{.*}} {exec.streams}
 // IR-COUNT-4: amx.tile_mulf
 // IR-NOT: amx.tile_mulf
 // IR: scf.yield
