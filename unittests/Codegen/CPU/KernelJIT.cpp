@@ -113,8 +113,7 @@ std::vector<std::string> nju::test::runnableTargetsWithTiles() {
   return targets;
 }
 
-/// A subnormal number becomes zero.
-static float flush(float value) {
+float nju::test::flush(float value) {
   return std::abs(value) < std::numeric_limits<float>::min()
              ? std::copysign(0.0f, value)
              : value;

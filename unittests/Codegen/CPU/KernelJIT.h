@@ -49,6 +49,8 @@ std::vector<std::string> runnableTargets();
 /// Linux gives this process the tile registers; and where it has AVX-512,
 /// emulated.
 std::vector<std::string> runnableTargetsWithTiles();
+/// A subnormal number becomes zero.
+float flush(float value);
 /// bf16 as AMX and AVX512-BF16 round to it: to the nearest, ties to even, and
 /// subnormal numbers are zeros.
 float roundToBF16(float value);

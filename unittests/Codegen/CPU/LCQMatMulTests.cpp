@@ -626,32 +626,35 @@ TEST_P(LCQMatMulTest, AddsOthersInItsEpilogue) {
   }
 }
 
-TEST_P(LCQMatMulTest, GatesAProductWithAnother) {
-  for (lcq::LCQOptions format : {lcq::LCQOptions{3, 32, 2, 16, true},
-                                 lcq::LCQOptions{4, 32, 1, 8, false}}) {
-    LCQLinearOptions options = kernelOptions(format);
-    options.weights = 2;
-    Kernels kernels(GetParam(), options, kGateEpilogue);
-    Kernels plain(GetParam(), format);
-    int64_t columns = 90, depth = 136;
-    Weights a(columns, depth, format), b(columns, depth, format, 5);
-    for (int64_t rows : {1, 3, 17}) {
-      PackedRows x = plain.pack(randomRows(rows * depth, rows), depth);
-      std::vector<float> gate = plain.run(a, x, 1), up = plain.run(b, x, 1);
-      std::vector<float> y(rows * columns + 1, 12345);
-      int64_t next = 0;
-      kernels.call<NJU_MATRIX, NJU_MATRIX, NJU_MEMREF2(float),
-                   NJU_MEMREF1(int64_t)>(
+/// Of two matrices, with `rows` rows.
+void expectGated(const std::string &target, const lcq::LCQOptions &format,
+                 int64_t rows, llvm::StringRef compute) {
+  LCQLinearOptions options = kernelOptions(format);
+  Kernels plain(target, options, nullptr, compute);
+  options.weights = 2;
+  Kernels kernels(target, options, kGateEpilogue, compute);
+  int64_t columns = 90, depth = 136, next = 0;
+  Weights a(columns, depth, format), b(columns, depth, format, 5);
+  PackedRows x = plain.pack(randomRows(rows * depth, rows), depth);
+  std::vector<float> gate = plain.run(a, x, 1), up = plain.run(b, x, 1);
+  std::vector<float> y(rows * columns + 1, 12345);
+  kernels
+      .call<NJU_MATRIX, NJU_MATRIX, NJU_MEMREF2(float), NJU_MEMREF1(int64_t)>(
           x, 2, NJU_MATRIX_ARG(a.packed), NJU_MATRIX_ARG(b.packed),
           NJU_ARG2(y.data(), rows, columns), NJU_ARG1(&next, 1));
-      for (size_t i = 0; i < gate.size(); ++i) {
-        double expected = double(gate[i]) / (1 + std::exp(-gate[i])) * up[i];
-        ASSERT_NEAR(y[i], expected, 1e-5 * std::abs(expected) + 1e-12);
-      }
-      EXPECT_EQ(y.back(), 12345);
-      EXPECT_EQ(next, 0);
-    }
+  for (size_t i = 0; i < gate.size(); ++i) {
+    double expected = double(gate[i]) / (1 + std::exp(-gate[i])) * up[i];
+    ASSERT_NEAR(y[i], expected, 1e-5 * std::abs(expected) + 1e-12);
   }
+  EXPECT_EQ(y.back(), 12345);
+  EXPECT_EQ(next, 0);
+}
+
+TEST_P(LCQMatMulTest, GatesAProductWithAnother) {
+  for (lcq::LCQOptions format : {lcq::LCQOptions{3, 32, 2, 16, true},
+                                 lcq::LCQOptions{4, 32, 1, 8, false}})
+    for (int64_t rows : {1, 3, 17})
+      expectGated(GetParam(), format, rows, "f32");
 }
 
 /// Rows that are looked up.
@@ -788,26 +791,7 @@ TEST_P(LCQTilesTest, AreProductsInBF16) {
 }
 
 TEST_P(LCQTilesTest, GateAProductWithAnother) {
-  lcq::LCQOptions format{3, 32, 2, 16, true};
-  LCQLinearOptions options = kernelOptions(format);
-  Kernels plain(GetParam(), options, nullptr, "auto");
-  options.weights = 2;
-  Kernels kernels(GetParam(), options, kGateEpilogue, "auto");
-  int64_t columns = 90, depth = 136, rows = 70, next = 0;
-  Weights a(columns, depth, format), b(columns, depth, format, 5);
-  PackedRows x = plain.pack(randomRows(rows * depth, rows), depth);
-  std::vector<float> gate = plain.run(a, x, 1), up = plain.run(b, x, 1);
-  std::vector<float> y(rows * columns + 1, 12345);
-  kernels
-      .call<NJU_MATRIX, NJU_MATRIX, NJU_MEMREF2(float), NJU_MEMREF1(int64_t)>(
-          x, 2, NJU_MATRIX_ARG(a.packed), NJU_MATRIX_ARG(b.packed),
-          NJU_ARG2(y.data(), rows, columns), NJU_ARG1(&next, 1));
-  for (size_t i = 0; i < gate.size(); ++i) {
-    double expected = double(gate[i]) / (1 + std::exp(-gate[i])) * up[i];
-    ASSERT_NEAR(y[i], expected, 1e-5 * std::abs(expected) + 1e-12);
-  }
-  EXPECT_EQ(y.back(), 12345);
-  EXPECT_EQ(next, 0);
+  expectGated(GetParam(), lcq::LCQOptions{3, 32, 2, 16, true}, 70, "auto");
 }
 
 TEST_P(LCQTilesTest, RowsThatAreNotFiniteAreSeen) {

@@ -44,13 +44,6 @@ using LinearPair = void(int64_t, int64_t, NJU_MEMREF2(float),
 
 constexpr uint16_t kNaN = 0xffff;
 
-/// Subnormal numbers are zeros.
-float flush(float value) {
-  return std::abs(value) < std::numeric_limits<float>::min()
-             ? std::copysign(0.0f, value)
-             : value;
-}
-
 /// A product to compute: rows [T, K] and weights [K, N], in panels.
 struct Problem {
   Problem(int64_t rows, int64_t depth, int64_t columns, bool half,
