@@ -121,7 +121,8 @@ static cl::opt<std::string> compute(
              "to bf16 (in a library for x86-64, where the processor has one of "
              "them); auto (default): bf16 with bf16 weights where that is "
              "faster, by AMX or on AMD's Zen 4 and later, and with more than "
-             "24 tokens at once and quantized weights by AMX, else f32"));
+             "24 tokens at once and quantized weights by AMX, else f32; where AMX "
+             "multiplies more than 24 tokens, their attention, too"));
 static cl::opt<std::string> quantize(
     "quantize", cl::value_desc("FORMAT"), cl::cat(category),
     cl::desc("quantize the weights of products and embeddings by LCQ: lcq4, "

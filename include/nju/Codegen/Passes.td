@@ -20,7 +20,7 @@ def EmitKernels : Pass<"nju-emit-kernels", "::mlir::ModuleOp"> {
     `pack_tiles`, `linear_f32`, `linear_f16`, `linear_bf16` and the three with `_bias`,
     `cache_write:GxD`, `cached_attention:HxGxD` (query heads, key/value heads,
     head dimension), these two also with `:f16`, `:q8` or `:q4` for such a cache, and the last
-    with `:WINDOW`, `pack_lcq_rows:GROUP`, `lcq_linear:BITSxGROUPxRANKxSCALEBITS`,
+    with `:WINDOW` and `:tiles`, `pack_lcq_rows:GROUP`, `lcq_linear:BITSxGROUPxRANKxSCALEBITS`,
     which is also with `:offset`, for the sum of two products with `:pair`, and with
     `:int16` as the former or with `:f32`,
     `lcq_rows:BITSxGROUPxRANKxSCALEBITS`, also with `:offset`.

@@ -7,7 +7,7 @@
 //===----------------------------------------------------------------------===//
 //
 // A row is a token and a query head. Its result is made of chunks of positions
-// that start at multiples of kChunk: each has its own maximum, sum of
+// that start at multiples of kAttentionChunk: each has its own maximum, sum of
 // exponentials and weighted sum of values (a record), and records are combined
 // from left to right. So nothing but the row's position decides the order of
 // the arithmetic, and the chunks may be computed in any order by anybody:
@@ -21,9 +21,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "CacheReader.h"
-#include "nju/Codegen/CPU/KernelLibrary.h"
-#include <limits>
+#include "AttentionAMX.h"
+#include "AttentionOperands.h"
 
 using namespace mlir;
 using namespace nju;
@@ -31,9 +30,6 @@ using namespace nju;
 using Value = KernelBuilder::Value;
 using Values = KernelBuilder::Values;
 
-/// Positions of a record; a multiple of every number of positions that scores
-/// are computed for at once.
-static constexpr int64_t kChunk = 128;
 /// Rows of a unit with several tokens: enough to use a chunk many times while
 /// it is in the cache, few enough for the rows to stay there too.
 static constexpr int64_t kUnitRows = 48;
@@ -51,8 +47,6 @@ static constexpr int64_t kSplitTokens = 8, kSplitBytes = 4 << 20;
 /// what is read lies in the cache already.
 static constexpr int64_t kPrefetchRows[] = {4, 8};
 
-static constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
 namespace {
 
 /// Sizes that follow from the options and the target.
@@ -66,28 +60,13 @@ struct AttentionShape {
   int64_t tileRows;     ///< Most rows whose sums are in registers at once.
   int64_t scoreVectors; ///< Of positions, for each row: whole cache blocks.
   int64_t parts;        ///< Units that the heads of a group make.
+  int64_t heads;        ///< Most of a unit.
   int64_t maxTokens;    ///< Of a unit.
   int64_t maxRows;      ///< Of a unit.
   int64_t sumColumn;    ///< Of a record: where the sum's lanes begin.
   int64_t recordSize;   ///< Elements: weighted sum, lanes of the sum, maximum.
 
   int64_t maxColumn() const { return sumColumn + lanes; }
-};
-
-/// Tokens that follow each other in the batch and in a sequence.
-struct Run {
-  Value starts; ///< There is one that starts here; else the rest is void.
-  Value token, count;
-  Value position; ///< Of the first token.
-  Value firstChunk, chunks;
-};
-
-/// A run and query heads of one key/value head.
-struct Unit {
-  Run run;
-  Value number; ///< Of the key/value head and the part of its group.
-  Value firstHead, heads, rows;
-  Value keys, values;
 };
 
 /// Rows of a unit that are in registers at once.
@@ -102,47 +81,35 @@ struct Record {
 };
 
 /// Emits the body of `cachedAttention`.
-class AttentionEmitter {
+class AttentionEmitter : public AttentionOperands {
 public:
   AttentionEmitter(KernelBuilder &k, const CPUTarget &target,
                    const CachedAttentionOptions &options, func::FuncOp function,
-                   Value slopes);
+                   Value slopes, func::FuncOp tiles);
   void emit();
 
 private:
-  Run runAt(Value token, Value next);
-  std::pair<Value, Value> ownChunks(const Run &run, Value offset, Value number);
-  Unit unitOf(const Run &run, Value number);
-  void emitUnit(const Unit &unit, Value from, Value to);
-  void emitChunk(const Unit &unit, Value chunk, Value whole, Value stored);
-  void emitTile(const Unit &unit, const Tile &tile, Value chunk, Value whole,
-                Value stored);
-  void emitScores(int64_t rows, const Unit &unit, const Tile &tile, Value chunk,
-                  Value blocks);
-  void emitSoftmax(const Unit &unit, const Tile &tile, Value row, Value chunk,
-                   Value blocks);
-  void emitSoftcap(Value row, Value count);
-  void emitMask(const Unit &unit, Value row, Value scoreRow, Value chunk,
-                Value count);
-  void emitWeightedSums(const Unit &unit, int64_t rows, Value firstRow,
+  AttentionRun runAt(Value token, Value next);
+  std::pair<Value, Value> ownChunks(const AttentionRun &run, Value offset,
+                                    Value number);
+  void emitChunks(const AttentionUnit &unit, Value from, Value to);
+  void emitUnit(const AttentionUnit &unit, Value from, Value to);
+  void emitChunk(const AttentionUnit &unit, Value chunk, Value whole,
+                 Value stored);
+  void emitTile(const AttentionUnit &unit, const Tile &tile, Value chunk,
+                Value whole, Value stored);
+  void emitScores(int64_t rows, const AttentionUnit &unit, const Tile &tile,
+                  Value chunk, Value blocks);
+  void emitSoftmax(const AttentionUnit &unit, const Tile &tile, Value row,
+                   Value chunk, Value blocks);
+  void emitWeightedSums(const AttentionUnit &unit, int64_t rows, Value firstRow,
                         Value chunk, Value from, Value to, bool first);
   void emitCombination(const Record &state, const Record &record);
-  void emitArrival(const Unit &unit, Value count);
-  void emitResults(const Unit &unit);
-  void copyQueries(const Unit &unit);
-  void clearStates(const Unit &unit);
+  void emitArrival(const AttentionUnit &unit, Value count);
+  void emitResults(const AttentionUnit &unit);
+  void copyQueries(const AttentionUnit &unit);
+  void clearStates(const AttentionUnit &unit);
 
-  Value windowBegin(Value position);
-  /// Where keys and values of a block of a unit begin.
-  Value keysAt(const Unit &unit, Value block) {
-    return k.add(unit.keys, k.mul(block, addresses.keyBlock));
-  }
-  Value valuesAt(const Unit &unit, Value block) {
-    return k.add(unit.values, k.mul(block, addresses.valueBlock));
-  }
-  Value positionOf(const Unit &unit, Value row) {
-    return k.add(unit.run.position, k.div(row, unit.heads));
-  }
   static bool prefetches(int64_t rows) {
     return kPrefetchRows[0] <= rows && rows <= kPrefetchRows[1];
   }
@@ -151,17 +118,9 @@ private:
       for (Value index : at)
         k.prefetch(addresses.cache, k.add(index, distance));
   }
-  /// The token at `position` sees something of the chunk.
-  Value sees(Value position, Value chunk);
-  Value tokenOf(const Unit &unit, Value row) {
-    return k.add(unit.run.token, k.div(row, unit.heads));
-  }
-  Value headOf(const Unit &unit, Value row) {
-    return k.add(unit.firstHead, k.rem(row, unit.heads));
-  }
   /// Where the record of a chunk (by its number in the unit) of a row goes that
   /// other workers read.
-  Record storedRecord(const Unit &unit, Value row, Value chunk) {
+  Record storedRecord(const AttentionUnit &unit, Value row, Value chunk) {
     Value number =
         k.add(k.mul(tokenOf(unit, row), options.heads), headOf(unit, row));
     return {partials, k.add(k.mul(number, capacity), chunk)};
@@ -172,19 +131,16 @@ private:
     return k.scratch({rows, columns}, k.b.getF32Type());
   }
 
-  KernelBuilder &k;
-  const CachedAttentionOptions &options;
   AttentionShape shape;
-  Value worker, workers, cacheTokens, scale, q, positions, sequences, y;
-  Value partials, counters, slopes;
-  CacheAddresses addresses;
+  func::FuncOp tiles; ///< `emitTileAttention`, or null.
+  ValueRange arguments;
   CacheReader reader;
-  int64_t group;
   // On the stack: a unit's queries, times the scale, and records of what came
   // before; a tile's scores, and records of the chunk at hand.
   Value queries, states, scores, records;
   Value capacity; ///< Chunks of a sequence.
   Value split;    ///< Chunks are dealt out, from `begin` to `end`.
+  Value most;     ///< Tokens of a run.
   Value begin, end;
 };
 
@@ -201,7 +157,7 @@ AttentionShape::AttentionShape(const CachedAttentionOptions &options,
   int64_t most = std::max<int64_t>(1, kUnitElements / options.headDim);
   tileRows = std::min(accumulators / scoreVectors, most);
   parts = llvm::divideCeil(group, std::min(kUnitHeads, most));
-  int64_t heads = llvm::divideCeil(group, parts);
+  heads = llvm::divideCeil(group, parts);
   maxTokens = std::max<int64_t>(1, std::min(kUnitRows, most) / heads);
   maxRows = maxTokens * heads;
   sumColumn = llvm::alignTo(options.headDim, lanes);
@@ -210,22 +166,23 @@ AttentionShape::AttentionShape(const CachedAttentionOptions &options,
 
 AttentionEmitter::AttentionEmitter(KernelBuilder &k, const CPUTarget &target,
                                    const CachedAttentionOptions &options,
-                                   func::FuncOp function, Value slopes)
-    : k(k), options(options), shape(options, target),
-      worker(function.getArgument(0)), workers(function.getArgument(1)),
-      cacheTokens(function.getArgument(4)), scale(function.getArgument(5)),
-      q(function.getArgument(6)), positions(function.getArgument(7)),
-      sequences(function.getArgument(8)), y(function.getArgument(10)),
-      partials(function.getArgument(11)), counters(function.getArgument(12)),
-      slopes(slopes),
-      addresses(k, function.getArgument(9), function.getArgument(2),
-                function.getArgument(3), cacheTokens, options.getCacheLayout()),
-      reader(k, addresses, shape.scoreVectors * k.lanes / kCacheBlock, kChunk) {
-  group = options.heads / options.kvHeads;
+                                   func::FuncOp function, Value slopes,
+                                   func::FuncOp tiles)
+    : AttentionOperands(k, options, AttentionShape(options, target).parts,
+                        function.getArguments(), slopes),
+      shape(options, target), tiles(tiles), arguments(function.getArguments()),
+      reader(k, addresses, shape.scoreVectors * k.lanes / kCacheBlock,
+             kAttentionChunk) {
   queries = onStack(shape.maxRows, options.headDim);
   states = onStack(shape.maxRows, shape.recordSize);
-  scores = onStack(shape.tileRows, kChunk);
+  scores = onStack(shape.tileRows, kAttentionChunk);
   records = onStack(shape.tileRows, shape.recordSize);
+  most = k.index(shape.maxTokens);
+  if (tiles)
+    most = k.select(
+        k.less(k.index(kTokensBeforeTiles), k.dim(q, 0)),
+        k.index(std::max(getTileRows(options) / shape.heads, shape.maxTokens)),
+        most);
 }
 
 void AttentionEmitter::forEachPiece(
@@ -234,31 +191,17 @@ void AttentionEmitter::forEachPiece(
     body(k.index(piece.column), piece.size);
 }
 
-/// The first position that the token at `position` sees.
-Value AttentionEmitter::windowBegin(Value position) {
-  if (!options.window)
-    return k.index(0);
-  Value past = k.add(position, 1);
-  return k.sub(past, k.min(past, k.index(*options.window)));
-}
-
-Value AttentionEmitter::sees(Value position, Value chunk) {
-  return k.both(k.less(chunk, k.add(position, 1)),
-                k.less(windowBegin(position), k.add(chunk, kChunk)));
-}
-
 /// The run that starts at `token`, unless it belongs to one before (`next` is
 /// where that ended).
-Run AttentionEmitter::runAt(Value token, Value next) {
-  Run run;
+AttentionRun AttentionEmitter::runAt(Value token, Value next) {
+  AttentionRun run;
   run.token = token;
   run.starts = k.less(next, k.add(token, 1));
   run.position = k.loadIndex(positions, {token});
   Value sequence = k.load(sequences, {token});
   Value left = k.sub(k.dim(q, 0), token);
-  Value most =
-      k.select(run.starts, k.min(left, k.index(shape.maxTokens)), k.index(1));
-  run.count = k.loop(k.index(1), most, k.index(1), {k.index(1)},
+  Value end = k.select(run.starts, k.min(left, most), k.index(1));
+  run.count = k.loop(k.index(1), end, k.index(1), {k.index(1)},
                      [&](Value i, Values count) -> Values {
                        Value other = k.add(token, i);
                        Value follows =
@@ -268,30 +211,11 @@ Run AttentionEmitter::runAt(Value token, Value next) {
                        follows = k.both(follows, k.equal(count[0], i));
                        return {k.select(follows, k.add(count[0], 1), count[0])};
                      })[0];
-  run.firstChunk = k.div(windowBegin(run.position), kChunk);
-  Value end = k.ceilDiv(k.add(run.position, run.count), kChunk);
-  run.chunks = k.sub(end, run.firstChunk);
+  setChunks(run);
   return run;
 }
 
-Unit AttentionEmitter::unitOf(const Run &run, Value number) {
-  Unit unit;
-  unit.run = run;
-  unit.number = number;
-  Value kvHead = k.div(number, shape.parts), part = k.rem(number, shape.parts);
-  Value from = k.div(k.mul(part, group), shape.parts);
-  Value to = k.div(k.mul(k.add(part, 1), group), shape.parts);
-  unit.firstHead = k.add(k.mul(kvHead, group), from);
-  unit.heads =
-      group % shape.parts == 0 ? k.index(group / shape.parts) : k.sub(to, from);
-  unit.rows = k.mul(run.count, unit.heads);
-  Value sequence = k.loadIndex(sequences, {run.token});
-  unit.keys = addresses.keys(sequence, kvHead);
-  unit.values = addresses.values(sequence, kvHead);
-  return unit;
-}
-
-void AttentionEmitter::copyQueries(const Unit &unit) {
+void AttentionEmitter::copyQueries(const AttentionUnit &unit) {
   k.loop(k.index(0), unit.rows, [&](Value row) {
     Value token = tokenOf(unit, row), head = headOf(unit, row);
     forEachPiece([&](Value column, int64_t size) {
@@ -303,7 +227,7 @@ void AttentionEmitter::copyQueries(const Unit &unit) {
 }
 
 /// Nothing seen yet: the rest of a state counts for nothing then.
-void AttentionEmitter::clearStates(const Unit &unit) {
+void AttentionEmitter::clearStates(const AttentionUnit &unit) {
   k.loop(k.index(0), unit.rows, [&](Value row) {
     k.store(k.f32(-kInfinity), states, {row, k.index(shape.maxColumn())});
   });
@@ -312,7 +236,7 @@ void AttentionEmitter::clearStates(const Unit &unit) {
 /// scores[r][i] = q_r . k_i of the `blocks` blocks of the chunk, for the `rows`
 /// rows of the tile. Past the last block its keys are read again; nobody looks
 /// at those scores.
-void AttentionEmitter::emitScores(int64_t rows, const Unit &unit,
+void AttentionEmitter::emitScores(int64_t rows, const AttentionUnit &unit,
                                   const Tile &tile, Value chunk, Value blocks) {
   int64_t vectors = shape.scoreVectors;
   int64_t blockVectors = kCacheBlock / k.lanes;
@@ -349,71 +273,14 @@ void AttentionEmitter::emitScores(int64_t rows, const Unit &unit,
   });
 }
 
-/// Adds the slope's part to the scores of a row, and makes those of positions
-/// that its token does not see -inf.
-void AttentionEmitter::emitMask(const Unit &unit, Value row, Value scoreRow,
-                                Value chunk, Value count) {
-  auto compare = [&](arith::CmpIPredicate predicate, Value x, Value y) {
-    return arith::CmpIOp::create(k.b, k.loc, predicate, x, y);
-  };
-  Value position = positionOf(unit, row), first = windowBegin(position);
-  Value own = k.broadcastI32(position), from = k.broadcastI32(first);
-  Value slope;
-  if (slopes)
-    slope = k.broadcast(k.load(slopes, {headOf(unit, row)}));
-  k.loop(k.index(0), count, k.index(k.lanes), [&](Value i) {
-    Value at = k.add(k.broadcastI32(k.add(chunk, i)), k.lanesI32());
-    Value score = k.loadVector(scores, {scoreRow, i});
-    if (slope) {
-      Value distance = arith::SIToFPOp::create(
-          k.b, k.loc, k.vectorType(k.lanes), k.sub(at, own));
-      score = k.fma(slope, distance, score);
-    }
-    Value seen = compare(arith::CmpIPredicate::sle, at, own);
-    if (options.window)
-      seen = k.both(seen, compare(arith::CmpIPredicate::sge, at, from));
-    k.storeVector(k.select(seen, score, k.splat(-kInfinity)), scores,
-                  {scoreRow, i});
-  });
-}
-
-/// scores[row] = cap * tanh(scores[row] / cap).
-void AttentionEmitter::emitSoftcap(Value row, Value count) {
-  auto cap = static_cast<float>(*options.softcap);
-  Value zero = k.splat(0.0f), one = k.splat(1.0f);
-  k.loop(k.index(0), count, k.index(k.lanes), [&](Value i) {
-    Value score = k.loadVector(scores, {row, i});
-    // tanh(x) = (1 - e) / (1 + e) for x > 0, e being exp(-2 x).
-    Value size = k.maxf(score, k.subf(zero, score));
-    Value e = k.expOfNonPositive(k.mulf(size, k.splat(-2.0f / cap)));
-    Value capped = arith::DivFOp::create(
-        k.b, k.loc, k.mulf(k.splat(cap), k.subf(one, e)), k.addf(one, e));
-    Value isBelow = arith::CmpFOp::create(k.b, k.loc, arith::CmpFPredicate::OLT,
-                                          score, zero);
-    k.storeVector(k.select(isBelow, k.subf(zero, capped), capped), scores,
-                  {row, i});
-  });
-}
-
 /// scores[row] = exp(scores[row] - maximum), and the maximum and the sum of a
 /// record.
-void AttentionEmitter::emitSoftmax(const Unit &unit, const Tile &tile,
+void AttentionEmitter::emitSoftmax(const AttentionUnit &unit, const Tile &tile,
                                    Value row, Value chunk, Value blocks) {
-  Value unitRow = k.add(tile.begin, row), position = positionOf(unit, unitRow);
+  Value unitRow = k.add(tile.begin, row);
   Value count = k.mul(blocks, kCacheBlock), step = k.index(k.lanes);
   Value zero = k.index(0);
-  auto mask = [&] { emitMask(unit, unitRow, row, chunk, count); };
-  if (options.softcap)
-    emitSoftcap(row, count);
-  if (slopes) {
-    mask();
-  } else {
-    Value partly = k.less(position, k.sub(k.add(chunk, count), k.index(1)));
-    if (options.window)
-      partly = arith::OrIOp::create(k.b, k.loc, partly,
-                                    k.less(chunk, windowBegin(position)));
-    k.ifThen(partly, mask);
-  }
+  emitBounds(unit, unitRow, scores, row, chunk, count);
   Value most = k.loop(zero, count, step, {k.splat(-kInfinity)},
                       [&](Value i, Values most) -> Values {
                         Value score = k.loadVector(scores, {row, i});
@@ -435,7 +302,7 @@ void AttentionEmitter::emitSoftmax(const Unit &unit, const Tile &tile,
 
 /// records[r] += sum over the positions [from, to) of weight * value, for
 /// `rows` rows from `firstRow` of the tile on; = if it is the `first` sum.
-void AttentionEmitter::emitWeightedSums(const Unit &unit, int64_t rows,
+void AttentionEmitter::emitWeightedSums(const AttentionUnit &unit, int64_t rows,
                                         Value firstRow, Value chunk, Value from,
                                         Value to, bool first) {
   // Registers are for the sums, a vector of values for each of a row's, and two
@@ -448,8 +315,9 @@ void AttentionEmitter::emitWeightedSums(const Unit &unit, int64_t rows,
   int64_t passes = llvm::divideCeil(loads, std::max<int64_t>(1, most / digits));
   // To the keys of the next chunk.
   Value block = k.div(chunk, kCacheBlock);
-  Value toKeys = k.sub(keysAt(unit, k.add(block, kChunk / kCacheBlock)),
-                       valuesAt(unit, block));
+  Value toKeys =
+      k.sub(keysAt(unit, k.add(block, kAttentionChunk / kCacheBlock)),
+            valuesAt(unit, block));
   for (int64_t p = 0; p < passes; ++p) {
     int64_t firstLoad = loads * p / passes;
     auto pass = reader.getPieces().slice(
@@ -516,9 +384,9 @@ void AttentionEmitter::emitCombination(const Record &state,
 
 /// Records of a tile's rows for the chunk, which go into the states, or if
 /// another worker has a part of the unit, to memory.
-void AttentionEmitter::emitTile(const Unit &unit, const Tile &tile, Value chunk,
-                                Value whole, Value stored) {
-  Value chunkEnd = k.add(chunk, kChunk);
+void AttentionEmitter::emitTile(const AttentionUnit &unit, const Tile &tile,
+                                Value chunk, Value whole, Value stored) {
+  Value chunkEnd = k.add(chunk, kAttentionChunk);
   Value seenEnd = k.min(chunkEnd, k.add(tile.last, 1));
   Value blocks = k.ceilDiv(k.sub(seenEnd, chunk), kCacheBlock);
   // Positions that every row sees: [from, to).
@@ -551,7 +419,10 @@ void AttentionEmitter::emitTile(const Unit &unit, const Tile &tile, Value chunk,
     });
     Value unitRow = k.add(tile.begin, row);
     k.ifThenElse(
-        whole, [&] { emitCombination({states, unitRow}, {records, row}); },
+        whole,
+        [&] {
+          emitCombination({states, unitRow}, {records, row});
+        },
         [&] {
           Record record = storedRecord(unit, unitRow, stored);
           for (int64_t column = 0; column < shape.recordSize; column += k.lanes)
@@ -562,10 +433,10 @@ void AttentionEmitter::emitTile(const Unit &unit, const Tile &tile, Value chunk,
 }
 
 /// The chunk at position `chunk`, which is number `stored` of the unit's.
-void AttentionEmitter::emitChunk(const Unit &unit, Value chunk, Value whole,
-                                 Value stored) {
-  Value end =
-      k.min(k.add(chunk, kChunk), k.add(unit.run.position, unit.run.count));
+void AttentionEmitter::emitChunk(const AttentionUnit &unit, Value chunk,
+                                 Value whole, Value stored) {
+  Value end = k.min(k.add(chunk, kAttentionChunk),
+                    k.add(unit.run.position, unit.run.count));
   reader.openChunk(unit.values, k.div(chunk, kCacheBlock),
                    k.ceilDiv(k.sub(end, chunk), kCacheBlock));
   Value tiles = k.ceilDiv(unit.rows, shape.tileRows);
@@ -576,13 +447,14 @@ void AttentionEmitter::emitChunk(const Unit &unit, Value chunk, Value whole,
     tile.size = k.sub(tileEnd, tile.begin);
     tile.first = positionOf(unit, tile.begin);
     tile.last = positionOf(unit, k.sub(tileEnd, k.index(1)));
-    Value seen = k.both(k.less(chunk, k.add(tile.last, 1)),
-                        k.less(windowBegin(tile.first), k.add(chunk, kChunk)));
+    Value seen =
+        k.both(k.less(chunk, k.add(tile.last, 1)),
+               k.less(windowBegin(tile.first), k.add(chunk, kAttentionChunk)));
     k.ifThen(seen, [&] { emitTile(unit, tile, chunk, whole, stored); });
   });
 }
 
-void AttentionEmitter::emitResults(const Unit &unit) {
+void AttentionEmitter::emitResults(const AttentionUnit &unit) {
   k.loop(k.index(0), unit.rows, [&](Value row) {
     Value sum = k.loadVector(states, {row, k.index(shape.sumColumn)});
     sum = k.reduce(sum, [&](Value x, Value y) { return k.addf(x, y); });
@@ -598,12 +470,12 @@ void AttentionEmitter::emitResults(const Unit &unit) {
 /// `count` chunks of a unit that others have a part of are in memory. The
 /// worker after which none is missing combines them, and leaves the counter as
 /// the next launch needs it.
-void AttentionEmitter::emitArrival(const Unit &unit, Value count) {
+void AttentionEmitter::emitArrival(const AttentionUnit &unit, Value count) {
   auto toI32 = [&](Value value) -> Value {
     return arith::IndexCastOp::create(k.b, k.loc, k.b.getI32Type(), value);
   };
   Value counter =
-      k.add(k.mul(unit.run.token, options.kvHeads * shape.parts), unit.number);
+      k.add(k.mul(unit.run.token, options.kvHeads * parts), unit.number);
   // Acquires and releases: see the conversion of memref.atomic_rmw.
   Value before =
       memref::AtomicRMWOp::create(k.b, k.loc, arith::AtomicRMWKind::addi,
@@ -613,7 +485,7 @@ void AttentionEmitter::emitArrival(const Unit &unit, Value count) {
     k.store(toI32(k.index(0)), counters, {counter});
     clearStates(unit);
     k.loop(k.index(0), unit.run.chunks, [&](Value number) {
-      Value chunk = k.mul(k.add(unit.run.firstChunk, number), kChunk);
+      Value chunk = k.mul(k.add(unit.run.firstChunk, number), kAttentionChunk);
       k.loop(k.index(0), unit.rows, [&](Value row) {
         k.ifThen(sees(positionOf(unit, row), chunk), [&] {
           emitCombination({states, row}, storedRecord(unit, row, number));
@@ -625,28 +497,48 @@ void AttentionEmitter::emitArrival(const Unit &unit, Value count) {
 }
 
 /// The chunks [from, to) of the unit's.
-void AttentionEmitter::emitUnit(const Unit &unit, Value from, Value to) {
+void AttentionEmitter::emitChunks(const AttentionUnit &unit, Value from,
+                                  Value to) {
   Value count = k.sub(to, from);
   Value whole = k.equal(count, unit.run.chunks);
   copyQueries(unit);
   k.ifThen(whole, [&] { clearStates(unit); });
   k.loop(from, to, [&](Value number) {
-    Value chunk = k.mul(k.add(unit.run.firstChunk, number), kChunk);
+    Value chunk = k.mul(k.add(unit.run.firstChunk, number), kAttentionChunk);
     emitChunk(unit, chunk, whole, number);
   });
   k.ifThenElse(
       whole, [&] { emitResults(unit); }, [&] { emitArrival(unit, count); });
 }
 
+/// The same; all of them if the unit is for tiles.
+void AttentionEmitter::emitUnit(const AttentionUnit &unit, Value from,
+                                Value to) {
+  auto emitRows = [&] { emitChunks(unit, from, to); };
+  if (!tiles)
+    return emitRows();
+  auto callTiles = [&] {
+    Values operands(arguments);
+    operands.append(
+        {unit.run.token, unit.run.count, unit.run.position, unit.number});
+    func::CallOp::create(k.b, k.loc, tiles, operands);
+  };
+  k.ifThenElse(k.less(k.index(shape.maxRows), unit.rows), callTiles, emitRows);
+}
+
 /// The chunks [first, second) of unit `number` that this worker does, where
 /// `offset` chunks belong to the units before.
-std::pair<Value, Value>
-AttentionEmitter::ownChunks(const Run &run, Value offset, Value number) {
+std::pair<Value, Value> AttentionEmitter::ownChunks(const AttentionRun &run,
+                                                    Value offset,
+                                                    Value number) {
   Value after = k.add(offset, run.chunks);
   auto clamp = [&](Value value) {
     return k.sub(k.min(k.max(value, offset), after), offset);
   };
-  Value mine = k.equal(k.rem(number, workers), worker);
+  // There and back: of each two units in turn, the second sees more.
+  Value turn = k.div(number, workers), own = k.rem(number, workers);
+  Value back = k.sub(k.sub(workers, k.index(1)), own);
+  Value mine = k.equal(k.select(k.equal(k.rem(turn, 2), 0), own, back), worker);
   Value dealt = k.select(mine, run.chunks, k.index(0));
   return {k.select(split, clamp(begin), k.index(0)),
           k.select(split, clamp(end), dealt)};
@@ -654,22 +546,22 @@ AttentionEmitter::ownChunks(const Run &run, Value offset, Value number) {
 
 void AttentionEmitter::emit() {
   Value tokens = k.dim(q, 0), zero = k.index(0), one = k.index(1);
-  Value headParts = k.index(options.kvHeads * shape.parts);
-  capacity = k.ceilDiv(cacheTokens, kChunk);
+  Value headParts = k.index(options.kvHeads * parts);
+  capacity = k.ceilDiv(cacheTokens, kAttentionChunk);
   Value needed = k.mul(k.mul(tokens, options.heads), capacity);
   split = k.less(needed, k.add(k.dim(partials, 0), 1));
-  auto after = [&](const Run &run, Value next) {
+  auto after = [&](const AttentionRun &run, Value next) {
     return k.select(run.starts, k.add(run.token, run.count), next);
   };
-  auto added = [&](const Run &run, Value sum, Value more) {
+  auto added = [&](const AttentionRun &run, Value sum, Value more) {
     return k.add(sum, k.select(run.starts, more, zero));
   };
-  Value all = k.loop(zero, k.select(split, tokens, zero), one, {zero, zero},
-                     [&](Value token, Values carried) -> Values {
-                       Run run = runAt(token, carried[0]);
-                       return {after(run, carried[0]),
-                               added(run, carried[1], run.chunks)};
-                     })[1];
+  Value all = k.loop(
+      zero, k.select(split, tokens, zero), one, {zero, zero},
+      [&](Value token, Values carried) -> Values {
+        AttentionRun run = runAt(token, carried[0]);
+        return {after(run, carried[0]), added(run, carried[1], run.chunks)};
+      })[1];
   std::tie(begin, end) = k.share(k.mul(all, headParts), worker, workers);
   // The runs of one head follow each other, so that what a worker reads stays
   // in its cache; dealt out in turn, later ones, which see more, are shared.
@@ -677,7 +569,7 @@ void AttentionEmitter::emit() {
     Values result = k.loop(
         zero, tokens, one, {zero, carried[0], carried[1]},
         [&](Value token, Values carried) -> Values {
-          Run run = runAt(token, carried[0]);
+          AttentionRun run = runAt(token, carried[0]);
           auto [from, to] = ownChunks(run, carried[1], carried[2]);
           k.ifThen(k.both(run.starts, k.less(from, to)),
                    [&, from = from, to = to] {
@@ -696,6 +588,8 @@ static Value slopesTable(KernelBuilder &k, ModuleOp module, StringRef kernel,
   std::string name = (kernel + "_slopes").str();
   int64_t size = slopes.size();
   auto type = MemRefType::get({size}, k.b.getF32Type());
+  if (module.lookupSymbol(name))
+    return memref::GetGlobalOp::create(k.b, k.loc, type, name);
   OpBuilder builder = OpBuilder::atBlockBegin(module.getBody());
   memref::GlobalOp::create(
       builder, k.loc, name, builder.getStringAttr("private"), type,
@@ -714,6 +608,8 @@ static std::string kernelName(const CachedAttentionOptions &options) {
           .str();
   if (options.cacheType != CacheType::F32)
     name += ("_" + stringifyCacheType(options.cacheType)).str();
+  if (options.tiles)
+    name += "_tiles";
   if (options.window)
     name += llvm::formatv("_window{0}", *options.window).str();
   if (options.softcap)
@@ -734,7 +630,8 @@ AttentionScratch
 KernelLibrary::attentionScratch(const CachedAttentionOptions &options,
                                 int64_t maxTokens, int64_t batchTokens) {
   AttentionShape shape(options, target);
-  int64_t records = options.heads * llvm::divideCeil(maxTokens, kChunk);
+  int64_t records =
+      options.heads * llvm::divideCeil(maxTokens, kAttentionChunk);
   int64_t bytes = records * shape.recordSize * int64_t(sizeof(float));
   int64_t tokens = std::clamp<int64_t>(kSplitBytes / bytes, 1,
                                        std::min(kSplitTokens, batchTokens));
@@ -752,17 +649,41 @@ KernelLibrary::cachedAttention(const CachedAttentionOptions &options) {
   Type f32 = types.getF32Type();
   Type rows = tokensMemRef({options.heads, options.headDim}, f32);
   int64_t recordSize = AttentionShape(options, target).recordSize;
-  func::FuncOp function =
-      create(name, {index, index, index, index, index, f32, rows,
-                    tokensMemRef({}, i32), tokensMemRef({}, i32),
-                    tokensMemRef({}, types.getI8Type()), rows,
-                    tokensMemRef({recordSize}, f32), tokensMemRef({}, i32)});
-  OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
-  KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
-  Value slopes = options.slopes.empty()
-                     ? Value()
-                     : slopesTable(k, module, name, options.slopes);
-  AttentionEmitter(k, target, options, function, slopes).emit();
-  func::ReturnOp::create(k.b, k.loc);
+  llvm::SmallVector<Type> arguments = {index,
+                                       index,
+                                       index,
+                                       index,
+                                       index,
+                                       f32,
+                                       rows,
+                                       tokensMemRef({}, i32),
+                                       tokensMemRef({}, i32),
+                                       tokensMemRef({}, types.getI8Type()),
+                                       rows,
+                                       tokensMemRef({recordSize}, f32),
+                                       tokensMemRef({}, i32)};
+  auto emit = [&](func::FuncOp function, auto body) {
+    OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
+    auto end = func::ReturnOp::create(builder, module.getLoc());
+    builder.setInsertionPoint(end);
+    KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
+    body(k, options.slopes.empty()
+                ? Value()
+                : slopesTable(k, module, name, options.slopes));
+  };
+  func::FuncOp tiles;
+  if (options.tiles) {
+    llvm::SmallVector<Type> extended(arguments);
+    extended.append(4, index);
+    tiles = create(name + "_amx", extended);
+    emit(tiles, [&](KernelBuilder &k, Value slopes) {
+      emitTileAttention(k, options, AttentionShape(options, target).parts,
+                        tiles, slopes);
+    });
+  }
+  func::FuncOp function = create(name, arguments);
+  emit(function, [&](KernelBuilder &k, Value slopes) {
+    AttentionEmitter(k, target, options, function, slopes, tiles).emit();
+  });
   return function;
 }

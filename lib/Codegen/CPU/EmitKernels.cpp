@@ -42,7 +42,7 @@ static llvm::SmallVector<int64_t> parseSizes(StringRef text, size_t count) {
   return sizes.size() == count ? sizes : llvm::SmallVector<int64_t>();
 }
 
-/// HxGxD, and after it in any order the cache's type and a window.
+/// HxGxD, and after it in any order the cache's type, a window and `tiles`.
 static func::FuncOp emitAttention(KernelLibrary &library, StringRef sizes,
                                   ArrayRef<StringRef> rest) {
   llvm::SmallVector<int64_t> parsed = parseSizes(sizes, 3);
@@ -58,10 +58,13 @@ static func::FuncOp emitAttention(KernelLibrary &library, StringRef sizes,
       options.cacheType = *type;
     else if (!window.empty())
       options.window = window[0];
+    else if (option == "tiles")
+      options.tiles = true;
     else
       return nullptr;
   }
-  if (!options.getCacheLayout().getProblem().empty())
+  if (!options.getCacheLayout().getProblem().empty() ||
+      (options.tiles && !library.hasAttentionTiles(options)))
     return nullptr;
   return library.cachedAttention(options);
 }
@@ -218,7 +221,7 @@ void EmitKernels::runOnOperation() {
              ", "
              "lcq_rows:BITSxGROUPxRANKxSCALEBITS[:offset|:zero8|:zero32], "
              "cache_write:GxD[:f16|:q8|:q4] or "
-             "cached_attention:HxGxD[:f16|:q8|:q4][:WINDOW]";
+             "cached_attention:HxGxD[:f16|:q8|:q4][:tiles][:WINDOW]";
       return signalPassFailure();
     }
     function.setPublic();

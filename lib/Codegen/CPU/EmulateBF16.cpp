@@ -254,6 +254,15 @@ static Value allocateResult(Operation *op, func::FuncOp function) {
                                   cast<MemRefType>(op->getResult(0).getType()));
 }
 
+/// Sums are changed in place, so nobody else may need them. To be asked before
+/// any op is replaced.
+static LogicalResult checkSums(Operation *op) {
+  auto product = dyn_cast<amx::TileMulFOp>(op);
+  if (product && !product.getAccMutable().get().hasOneUse())
+    return op->emitOpError() << "cannot be emulated: its sums are used again";
+  return success();
+}
+
 /// Replaces the op if it is of those that the pass replaces.
 static LogicalResult emulate(Operation *op, func::FuncOp function) {
   ImplicitLocOpBuilder b(op->getLoc(), op);
@@ -269,8 +278,6 @@ static LogicalResult emulate(Operation *op, func::FuncOp function) {
     storeTile(b, store, store.getValMutable().get());
   } else if (auto product = dyn_cast<amx::TileMulFOp>(op)) {
     value = product.getAccMutable().get();
-    if (!value.hasOneUse())
-      return op->emitOpError() << "cannot be emulated: its sums are used again";
     multiply(b, product.getLhsMutable().get(), product.getRhsMutable().get(),
              value);
   } else if (isa_and_nonnull<amx::AMXDialect>(op->getDialect())) {
@@ -299,6 +306,9 @@ struct EmulateBF16 : nju::impl::EmulateBF16Base<EmulateBF16> {
       SmallVector<Operation *> ops;
       function.walk([&](Operation *op) { ops.push_back(op); });
       changeTypes(function);
+      if (llvm::any_of(ops,
+                       [](Operation *op) { return failed(checkSums(op)); }))
+        return signalPassFailure();
       for (Operation *op : ops)
         if (failed(emulate(op, function)))
           return signalPassFailure();

@@ -363,6 +363,32 @@ Value KernelBuilder::elementwise(Block &block, ValueRange arguments) {
   return asVector(block.getTerminator()->getOperand(0));
 }
 
+/// 1.5 * 2^23: added to a number, it rounds to an integer and leaves it in the
+/// low bits.
+static constexpr float kRounding = 12582912.0f;
+
+Value KernelBuilder::exp2OfNonPositive(Value x) {
+  int64_t size = cast<VectorType>(x.getType()).getDimSize(0);
+  auto constant = [&](float value) { return splat(value, size); };
+  Value shifted = addf(x, constant(kRounding));
+  Value r = subf(x, subf(shifted, constant(kRounding)));
+  Value p = constant(9.57010132e-3f);
+  for (float c :
+       {5.59178603e-2f, 2.40247448e-1f, 6.93121815e-1f, 9.99999261e-1f})
+    p = fma(p, r, constant(c));
+  auto bits = VectorType::get({size}, b.getI32Type());
+  Value places = arith::ConstantOp::create(
+      b, loc, DenseElementsAttr::get(bits, llvm::APInt(32, 23)));
+  Value n = arith::ShLIOp::create(
+      b, loc, arith::BitcastOp::create(b, loc, bits, shifted), places);
+  Value sum = arith::AddIOp::create(
+      b, loc, arith::BitcastOp::create(b, loc, bits, p), n);
+  Value result = arith::BitcastOp::create(b, loc, vectorType(size), sum);
+  Value tiny = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x,
+                                     constant(-126.0f));
+  return arith::SelectOp::create(b, loc, tiny, constant(0.0f), result);
+}
+
 Value KernelBuilder::expOfNonPositive(Value x) {
   int64_t size = cast<VectorType>(x.getType()).getDimSize(0);
   auto constant = [&](float value) { return splat(value, size); };
@@ -370,8 +396,7 @@ Value KernelBuilder::expOfNonPositive(Value x) {
   Value tiny = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x,
                                      constant(-87.0f));
   Value bounded = arith::SelectOp::create(b, loc, tiny, constant(-87.0f), x);
-  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-  Value magic = constant(12582912.0f);
+  Value magic = constant(kRounding);
   Value shifted = fma(bounded, constant(1.44269504088896341f), magic);
   Value n = subf(shifted, magic);
   // ln 2 in two parts, so that n * high is exact.

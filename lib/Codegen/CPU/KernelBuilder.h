@@ -159,6 +159,9 @@ public:
   /// x = n ln 2 + r, then a polynomial of degree 6 (Cephes' coefficients) and a
   /// power of two put together in the exponent. 0 below -87; NaN stays NaN.
   Value expOfNonPositive(Value x);
+  /// 2^x of f32 vectors with x <= 0, to 3e-6 of it, by a polynomial of degree
+  /// 4; 0 below -126; NaN stays NaN.
+  Value exp2OfNonPositive(Value x);
 };
 
 } // namespace nju

@@ -208,7 +208,7 @@ void TileLinearEmitter::emitFewRows(ArrayRef<Value> numbers, bool one) {
   prepare(sources, zero, one);
   Values carried;
   for (size_t i = 0; i < sources.size() * kHalves; ++i)
-    carried.push_back(product.zeroSums());
+    carried.push_back(zeroTile(k));
   carried = k.loop(
       zero, product.steps, k.index(1), carried, [&](Value step, Values values) {
         Value next = k.add(step, 1), turn = k.rem(step, 2);
@@ -226,7 +226,7 @@ void TileLinearEmitter::emitFewRows(ArrayRef<Value> numbers, bool one) {
             Value b = product.loadWeights(
                 {k.add(k.mul(turn, 2), i), k.index(half), zero, zero});
             Value &value = values[i * kHalves + half];
-            value = product.multiply(a, b, value);
+            value = addTileProduct(k, a, b, value);
           }
         return values;
       });

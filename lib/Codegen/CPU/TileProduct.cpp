@@ -22,6 +22,35 @@ static constexpr int64_t kRowTiles = 32;
 static constexpr int64_t kGroup = 8;
 
 //===----------------------------------------------------------------------===//
+// Tiles
+//===----------------------------------------------------------------------===//
+
+static amx::TileType sumsType(KernelBuilder &k) {
+  return amx::TileType::get({kTileRows, kTileRows}, k.b.getF32Type());
+}
+
+Value nju::loadTile(KernelBuilder &k, Value memref, ValueRange indices) {
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  auto type = element.isF32()
+                  ? sumsType(k)
+                  : amx::TileType::get({kTileRows, kTileDepth}, element);
+  return amx::TileLoadOp::create(k.b, k.loc, type, memref, indices);
+}
+
+void nju::storeTile(KernelBuilder &k, Value tile, Value memref,
+                    ValueRange indices) {
+  amx::TileStoreOp::create(k.b, k.loc, memref, indices, tile);
+}
+
+Value nju::zeroTile(KernelBuilder &k) {
+  return amx::TileZeroOp::create(k.b, k.loc, sumsType(k));
+}
+
+Value nju::addTileProduct(KernelBuilder &k, Value a, Value b, Value sums) {
+  return amx::TileMulFOp::create(k.b, k.loc, sums.getType(), a, b, sums);
+}
+
+//===----------------------------------------------------------------------===//
 // Rows
 //===----------------------------------------------------------------------===//
 
@@ -92,7 +121,7 @@ void nju::emitPackTiles(KernelBuilder &k, Value x, Value packed, Value begin,
 }
 
 //===----------------------------------------------------------------------===//
-// Tiles
+// Operands
 //===----------------------------------------------------------------------===//
 
 TileProduct::TileProduct(KernelBuilder &k, Value packed, Value rows,
@@ -106,39 +135,20 @@ TileProduct::TileProduct(KernelBuilder &k, Value packed, Value rows,
                     k.b.getBF16Type());
 }
 
-Value TileProduct::load(Value memref, ValueRange indices) {
-  auto type = amx::TileType::get({kTileRows, kTileDepth}, k.b.getBF16Type());
-  return amx::TileLoadOp::create(k.b, k.loc, type, memref, indices);
-}
-
 Value TileProduct::loadRows(ValueRange indices) {
-  Value tile = load(tiles, indices);
+  Value tile = loadTile(k, tiles, indices);
   tile.getDefiningOp()->setAttr(exec::kStreamsAttr, k.b.getUnitAttr());
   return tile;
 }
 
 Value TileProduct::loadSums(Value slot, Value tile, int64_t half) {
-  auto type = amx::TileType::get({kTileRows, kTileRows}, k.b.getF32Type());
   Value zero = k.index(0);
-  return amx::TileLoadOp::create(
-      k.b, k.loc, type, sums,
-      ValueRange{slot, tile, k.index(half), zero, zero});
-}
-
-Value TileProduct::zeroSums() {
-  auto type = amx::TileType::get({kTileRows, kTileRows}, k.b.getF32Type());
-  return amx::TileZeroOp::create(k.b, k.loc, type);
+  return loadTile(k, sums, {slot, tile, k.index(half), zero, zero});
 }
 
 void TileProduct::storeSums(Value value, Value slot, Value tile, int64_t half) {
   Value zero = k.index(0);
-  amx::TileStoreOp::create(k.b, k.loc, sums,
-                           ValueRange{slot, tile, k.index(half), zero, zero},
-                           value);
-}
-
-Value TileProduct::multiply(Value a, Value b, Value value) {
-  return amx::TileMulFOp::create(k.b, k.loc, value.getType(), a, b, value);
+  storeTile(k, value, sums, {slot, tile, k.index(half), zero, zero});
 }
 
 Values TileProduct::loadSumsOfRow(Value slot, Value row) {
@@ -175,14 +185,12 @@ Values TileProduct::startSums(const Block &block, int64_t count, Value tile) {
         values.push_back(value(r, half));
     scf::YieldOp::create(k.b, k.loc, values);
   };
-  llvm::SmallVector<Type> types(
-      count * kHalves,
-      amx::TileType::get({kTileRows, kTileRows}, k.b.getF32Type()));
+  llvm::SmallVector<Type> types(count * kHalves, sumsType(k));
   auto start = scf::IfOp::create(k.b, k.loc, types, k.equal(block.begin, 0),
                                  /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(k.b);
   k.b.setInsertionPointToStart(start.thenBlock());
-  perTile([&](int64_t, int64_t) { return zeroSums(); });
+  perTile([&](int64_t, int64_t) { return zeroTile(k); });
   k.b.setInsertionPointToStart(start.elseBlock());
   perTile([&](int64_t r, int64_t half) {
     return loadSums(block.slot, k.add(tile, r), half);
@@ -211,22 +219,22 @@ void TileProduct::multiplyTiles(const Block &block, int64_t count, Value tile,
                                 const Callbacks &callbacks) {
   Value zero = k.index(0);
   Value turns = k.mul(k.div(tile, 2), k.sub(block.end, block.begin));
-  Values found =
-      k.loop(block.begin, block.end, k.index(1), startSums(block, count, tile),
-             [&](Value step, Values values) {
-               Value own = k.sub(step, block.begin);
-               callbacks.prefetch(block, k.add(turns, own));
-               prefetchSums(block, k.add(tile, count), own);
-               Values a, b;
-               for (int64_t half = 0; half < kHalves; ++half)
-                 b.push_back(loadWeights({own, k.index(half), zero, zero}));
-               for (int64_t r = 0; r < count; ++r)
-                 a.push_back(loadRows(
-                     {k.add(k.add(block.row, tile), r), step, zero, zero}));
-               for (auto [i, value] : llvm::enumerate(values))
-                 value = multiply(a[i / kHalves], b[i % kHalves], value);
-               return values;
-             });
+  Values found = k.loop(
+      block.begin, block.end, k.index(1), startSums(block, count, tile),
+      [&](Value step, Values values) {
+        Value own = k.sub(step, block.begin);
+        callbacks.prefetch(block, k.add(turns, own));
+        prefetchSums(block, k.add(tile, count), own);
+        Values a, b;
+        for (int64_t half = 0; half < kHalves; ++half)
+          b.push_back(loadWeights({own, k.index(half), zero, zero}));
+        for (int64_t r = 0; r < count; ++r)
+          a.push_back(
+              loadRows({k.add(k.add(block.row, tile), r), step, zero, zero}));
+        for (auto [i, value] : llvm::enumerate(values))
+          value = addTileProduct(k, a[i / kHalves], b[i % kHalves], value);
+        return values;
+      });
   for (auto [i, value] : llvm::enumerate(found))
     storeSums(value, block.slot, k.add(tile, i / kHalves), i % kHalves);
 }

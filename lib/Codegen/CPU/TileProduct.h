@@ -18,6 +18,18 @@ inline constexpr int64_t kTileRows = 16;
 /// Elements of k in a tile of bf16, whose rows are 64 bytes, too: a step.
 inline constexpr int64_t kTileDepth = 32;
 
+/// The tile at `indices` of a memref of bf16 (16 rows of 32), or of f32 (16 of
+/// 16), which they are stored to as well.
+mlir::Value loadTile(KernelBuilder &k, mlir::Value memref,
+                     mlir::ValueRange indices);
+void storeTile(KernelBuilder &k, mlir::Value tile, mlir::Value memref,
+               mlir::ValueRange indices);
+/// 16 x 16 zeros in f32.
+mlir::Value zeroTile(KernelBuilder &k);
+/// `sums` and the products of 16 rows of 32 in bf16 and 16 pairs of rows.
+mlir::Value addTileProduct(KernelBuilder &k, mlir::Value a, mlir::Value b,
+                           mlir::Value sums);
+
 /// Rows of bf16 times panels of 32 columns of weights, whatever these are made
 /// of. A tile product multiplies 16 rows by 32 k by 16 columns in 16 cycles,
 /// and has to get its operands from the caches, which are the bottleneck:
@@ -78,9 +90,7 @@ public:
   /// A tile of x, of [tile of rows, step, 0, 0]; of the weights in the block,
   /// of [step, half, 0, 0].
   Value loadRows(ValueRange indices);
-  Value loadWeights(ValueRange indices) { return load(block, indices); }
-  Value zeroSums();
-  Value multiply(Value a, Value b, Value sums);
+  Value loadWeights(ValueRange indices) { return loadTile(k, block, indices); }
   void storeSums(Value value, Value slot, Value tile, int64_t half);
   /// Row `row` of the sums at `slot`, of each half.
   Values loadSumsOfRow(Value slot, Value row);
@@ -90,7 +100,6 @@ public:
   Value steps;
 
 private:
-  Value load(Value memref, ValueRange indices);
   Value loadSums(Value slot, Value tile, int64_t half);
   void prefetchSums(const Block &block, Value tile, Value step);
   Values startSums(const Block &block, int64_t count, Value tile);

@@ -37,6 +37,7 @@ public:
   LogicalResult run();
 
 private:
+  bool isTiled(LinearOp op) const;
   void expand(LinearOp op);
   void expand(DequantizeOp op);
   func::FuncOp expandDense(ImplicitLocOpBuilder &b, LinearOp op,
@@ -68,6 +69,8 @@ private:
   func::FuncOp function;
   nju::KernelLibrary &library;
   nju::ActivationType activations;
+  /// The function multiplies in bf16 by AMX, so that attention may as well.
+  bool hasTiles = false;
   /// Packed copies of buffers that nobody wrote to since.
   llvm::SmallVector<std::pair<Value, Value>> packs;
   llvm::SmallVector<Rounded> roundings;
@@ -239,6 +242,14 @@ func::FuncOp Expansion::expandQuantized(ImplicitLocOpBuilder &b, LinearOp op,
   return library.lcqLinear(options);
 }
 
+/// Whether many rows are multiplied by AMX.
+bool Expansion::isTiled(LinearOp op) const {
+  if (op.getFormat())
+    return library.hasLCQTiles(activations);
+  Type type = cast<MemRefType>(op.getWeights().front().getType());
+  return library.unitOf(getElementTypeOrSelf(type)) == nju::LinearUnit::Tiles;
+}
+
 void Expansion::expand(LinearOp op) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
   Value output = contiguous(b, op.getOutput());
@@ -334,6 +345,7 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
     options.slopes.assign(op.getSlopes()->begin(), op.getSlopes()->end());
   if (op.getSoftcap())
     options.softcap = op.getSoftcap()->convertToDouble();
+  options.tiles = hasTiles && library.hasAttentionTiles(options);
   FailureOr<nju::AttentionScratch> scratch = scratchOf(op, options);
   if (failed(scratch))
     return failure();
@@ -392,6 +404,8 @@ void Expansion::forgetWritten(Operation *op) {
 }
 
 LogicalResult Expansion::run() {
+  hasTiles = llvm::any_of(function.front().getOps<LinearOp>(),
+                          [&](LinearOp op) { return isTiled(op); });
   for (Operation &op : llvm::make_early_inc_range(function.front())) {
     if (!isa<LinearOp, DequantizeOp, CachedAttentionOp>(op)) {
       forgetWritten(&op);

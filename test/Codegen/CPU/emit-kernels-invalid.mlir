@@ -16,7 +16,7 @@
 // KERNEL: error: unknown kernel 'linear_f8', expected pack_rows, pack_pairs, pack_tiles, linear_f32
 // HEADS: error: unknown kernel 'cached_attention:7x2x64'
 // SIZES: error: unknown kernel 'cache_write:4x0'
-// GROUPS: error: unknown kernel 'cached_attention:8x2x60:q4', expected {{.*}}cached_attention:HxGxD[:f16|:q8|:q4][:WINDOW]
+// GROUPS: error: unknown kernel 'cached_attention:8x2x60:q4', expected {{.*}}cached_attention:HxGxD[:f16|:q8|:q4][:tiles][:WINDOW]
 // WRITE: error: unknown kernel 'cache_write:2x12:q8'
 // TARGET: error: unknown target 'z80'; expected one of: host, x86-64, x86-64-v3, x86-64-v4, {{.*}}znver4
 // BF16: error: computing in bf16 needs a target with AMX or AVX512-BF16, such as sapphirerapids or znver4; 'cascadelake' (cascadelake) lacks avx512bf16, and amx-tile or amx-bf16

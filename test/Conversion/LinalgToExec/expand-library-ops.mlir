@@ -117,6 +117,31 @@ module attributes {nju.lm = {max_tokens = 64 : i64, max_batch_tokens = 32 : i64,
 
 // -----
 
+// Products in bf16 by AMX bring attention with them, where it can.
+// CHECK-LABEL: func.func @step
+// CHECK: exec.launch @nju_cached_attention_8x2x64 {{.*}}
+// BF16: exec.launch @nju_cached_attention_8x2x64_tiles {{.*}}
+// BF16: exec.launch @nju_cached_attention_8x2x40 {{.*}}
+module attributes {nju.lm = {max_tokens = 64 : i64, max_batch_tokens = 32 : i64, cache = [{heads = 2 : i64, head_dim = 64 : i64, type = "f32"}, {heads = 2 : i64, head_dim = 40 : i64, type = "f32"}]}} {
+  func.func @step(%worker: index, %workers: index, %t: memref<?xi32>, %p: memref<?xi32>, %s: memref<?xi32>, %r: memref<?xi32>, %logits: memref<?xf32>, %weights: memref<?xi8>, %cache: memref<?xi8>, %arena: memref<?xi8>, %ms: index, %ct: index) {
+    %c0 = arith.constant 0 : index
+    %n = memref.dim %t, %c0 : memref<?xi32>
+    %q = memref.alloc(%n) : memref<1x?x8x64xf32>
+    %k = memref.alloc(%n) : memref<1x?x2x64xf32>
+    %q40 = memref.alloc(%n) : memref<1x?x8x40xf32>
+    %k40 = memref.alloc(%n) : memref<1x?x2x40xf32>
+    %x = memref.alloc(%n) : memref<?x64xf32>
+    %y = memref.alloc(%n) : memref<?x100xf32>
+    %w = memref.alloc() : memref<4x64x32xbf16>
+    exec.cached_attention ins(%q, %k, %k, %p, %s : memref<1x?x8x64xf32>, memref<1x?x2x64xf32>, memref<1x?x2x64xf32>, memref<?xi32>, memref<?xi32>) outs(%q : memref<1x?x8x64xf32>) {layer = 0 : i64, scale = 0.125 : f64}
+    exec.cached_attention ins(%q40, %k40, %k40, %p, %s : memref<1x?x8x40xf32>, memref<1x?x2x40xf32>, memref<1x?x2x40xf32>, memref<?xi32>, memref<?xi32>) outs(%q40 : memref<1x?x8x40xf32>) {layer = 1 : i64, scale = 0.125 : f64}
+    exec.linear ins(%x, %w : memref<?x64xf32>, memref<4x64x32xbf16>) outs(%y : memref<?x100xf32>)
+    return
+  }
+}
+
+// -----
+
 func.func @cache_is_not_described(%q: memref<1x?x8x64xf32>, %k: memref<1x?x2x64xf32>, %p: memref<?xi32>) {
   // expected-error @below {{is for layer 0, expected the module's nju.lm to describe its cache}}
   exec.cached_attention ins(%q, %k, %k, %p, %p : memref<1x?x8x64xf32>, memref<1x?x2x64xf32>, memref<1x?x2x64xf32>, memref<?xi32>, memref<?xi32>) outs(%q : memref<1x?x8x64xf32>) {layer = 0 : i64, scale = 0.125 : f64}

@@ -634,4 +634,166 @@ INSTANTIATE_TEST_SUITE_P(Targets, AttentionTest,
                            return name;
                          });
 
+//===----------------------------------------------------------------------===//
+// Tiles
+//===----------------------------------------------------------------------===//
+
+/// Batches of more tokens than this may be computed by tiles.
+constexpr int64_t kTokensBeforeTiles = 24;
+
+/// Machines with AMX: emulated, and the host if it has it.
+class AttentionTilesTest : public testing::TestWithParam<std::string> {
+protected:
+  void expectNearReference(CachedAttentionOptions options, int32_t length);
+};
+
+/// Queries, keys and values that bf16 holds.
+Data makeRoundedData(const CachedAttentionOptions &options,
+                     int64_t cacheTokens) {
+  Data data(options, cacheTokens);
+  for (auto *values : {&data.q, &data.k, &data.v, &data.keptK, &data.keptV})
+    for (float &value : *values)
+      value = roundToBF16(value);
+  return data;
+}
+
+/// All at once, in pieces by several workers, and token by token.
+void AttentionTilesTest::expectNearReference(CachedAttentionOptions options,
+                                             int32_t length) {
+  int64_t cacheTokens = (length + 15) / 16 * 16;
+  bool isExact = options.cacheType == CacheType::F32;
+  Data data = isExact ? makeRoundedData(options, cacheTokens)
+                      : Data(options, cacheTokens);
+  Layer vectors(GetParam(), options, cacheTokens);
+  options.tiles = true;
+  Layer layer(GetParam(), options, cacheTokens);
+  std::vector<Token> tokens = tokensOf(1, 0, length);
+  std::vector<float> y = layer.run(data, tokens, 2);
+  int64_t size = options.heads * options.headDim;
+  double error = 0, count = 0;
+  for (int32_t t = 0; t < length; t += t < 300 ? 1 : 97) {
+    std::vector<double> expected = reference(data, tokens[t]);
+    for (int64_t i = 0; i < size; ++i) {
+      double own = y[t * size + i] - expected[i];
+      // Weights are rounded to 2^-9 of them, and queries times a scale that is
+      // not a power of two, and what a cache gives, as much; values are up
+      // to 4.
+      ASSERT_NEAR(own, 0, isExact ? 0.012 : 0.04)
+          << "token " << t << ", element " << i << ", " << describe(options);
+      error += own * own;
+      ++count;
+    }
+  }
+  EXPECT_LT(std::sqrt(error / count), isExact ? 1e-3 : 2.5e-3)
+      << describe(options);
+  // However many tokens follow each other, a row's bits are the same, unless it
+  // is one of the last, which are too few for tiles.
+  int64_t last = std::max<int64_t>(1, 48 * options.kvHeads / options.heads);
+  for (int32_t begin = 0, piece = 61; begin + piece <= length;
+       begin += piece, piece = piece * 3 % 101 + 61) {
+    std::vector<float> own =
+        layer.run(data, tokensOf(1, begin, begin + piece), 1 + piece % 4);
+    int64_t same = std::min(begin + piece, length - int32_t(last)) - begin;
+    same = std::min(same, piece - last) * size;
+    EXPECT_EQ(0,
+              std::memcmp(own.data(), &y[begin * size], same * sizeof(float)))
+        << "from " << begin << ", " << describe(options);
+  }
+  vectors.write(data, tokens, 2);
+  for (int32_t begin : {0, 100, length - int32_t(kTokensBeforeTiles)}) {
+    auto few = tokensOf(1, begin, begin + kTokensBeforeTiles);
+    EXPECT_EQ(layer.run(data, few, 2), vectors.run(data, few, 2))
+        << "from " << begin << ", " << describe(options);
+  }
+}
+
+TEST_P(AttentionTilesTest, AreNearDoublePrecision) {
+  struct {
+    int64_t heads, kvHeads, headDim;
+  } shapes[] = {{8, 1, 64}, {7, 1, 64},  {4, 2, 128}, {2, 2, 80},
+                {6, 2, 48}, {2, 1, 256}, {71, 1, 16}, {9, 3, 96}};
+  for (auto &shape : shapes)
+    expectNearReference(makeOptions(shape.heads, shape.kvHeads, shape.headDim),
+                        300);
+}
+
+TEST_P(AttentionTilesTest, ReadEveryCache) {
+  for (CacheType type : {CacheType::F16, CacheType::Q8, CacheType::Q4})
+    for (int64_t headDim : {64, 128}) {
+      CachedAttentionOptions options = makeOptions(8, 2, headDim);
+      options.cacheType = type;
+      expectNearReference(options, 300);
+    }
+}
+
+TEST_P(AttentionTilesTest, SumOverALongContext) {
+  expectNearReference(makeOptions(8, 1, 64), 1000);
+}
+
+TEST_P(AttentionTilesTest, SeeTheWindowOnly) {
+  for (int64_t window : {1, 16, 100, 700}) {
+    CachedAttentionOptions options = makeOptions(8, 2, 64);
+    options.window = window;
+    expectNearReference(options, window == 700 ? 1000 : 300);
+  }
+}
+
+TEST_P(AttentionTilesTest, CapScoresAndAddSlopes) {
+  CachedAttentionOptions options = makeOptions(8, 4, 64);
+  options.softcap = 0.3;
+  expectNearReference(options, 200);
+  for (int64_t h = 1; h <= 8; ++h)
+    options.slopes.push_back(std::ldexp(1.0f, -h));
+  expectNearReference(options, 200);
+  options.window = 40;
+  expectNearReference(options, 200);
+}
+
+TEST_P(AttentionTilesTest, HaveRunsOfSeveralSequences) {
+  CachedAttentionOptions options = makeOptions(4, 1, 32);
+  Data data = makeRoundedData(options, kCacheTokens);
+  Layer vectors(GetParam(), options);
+  options.tiles = true;
+  Layer layer(GetParam(), options), alone(GetParam(), options);
+  layer.write(data, tokensOf(0, 0, 100), 1);
+  // Between two long runs tokens that have few rows.
+  std::vector<Token> batch = tokensOf(1, 0, 150);
+  batch.push_back({0, 70});
+  llvm::append_range(batch, tokensOf(2, 0, 90));
+  std::vector<float> y = layer.run(data, batch, 3);
+  std::vector<float> first = alone.run(data, tokensOf(1, 0, 150), 1);
+  std::vector<float> last = alone.run(data, tokensOf(2, 0, 90), 2);
+  vectors.write(data, tokensOf(0, 0, 100), 1);
+  std::vector<float> one = vectors.run(data, {{0, 70}}, 1);
+  first.insert(first.end(), one.begin(), one.end());
+  first.insert(first.end(), last.begin(), last.end());
+  EXPECT_EQ(y, first);
+}
+
+TEST_P(AttentionTilesTest, LargeScoresChooseOnePosition) {
+  CachedAttentionOptions options = makeOptions(8, 1, 64);
+  Data data = makeRoundedData(options, kCacheTokens);
+  // Scores of some thousands, the greatest of which are in later chunks.
+  for (size_t i = 0; i < data.q.size(); ++i)
+    data.q[i] *= 1024;
+  for (size_t i = 0; i < data.keptK.size(); ++i)
+    data.keptK[i] = data.k[i] *= float(1 << i / 64 % kCacheTokens / 100);
+  options.tiles = true;
+  Layer layer(GetParam(), options);
+  std::vector<float> y = layer.run(data, tokensOf(0, 0, 300), 2);
+  size_t size = options.heads * options.headDim;
+  for (int32_t t = 0; t < 300; ++t) {
+    std::vector<double> expected = reference(data, {0, t});
+    for (size_t i = 0; i < size; ++i)
+      ASSERT_NEAR(y[t * size + i], expected[i], 0.02) << t << ", " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Machines, AttentionTilesTest,
+                         testing::ValuesIn(runnableTargetsWithTiles()),
+                         [](const auto &info) {
+                           return info.param == "host" ? "host" : "emulated";
+                         });
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(AttentionTilesTest);
+
 } // namespace

@@ -51,6 +51,9 @@ struct CachedAttentionOptions {
   llvm::SmallVector<float> slopes;
   /// Scores are capped before that: softcap * tanh(score / softcap).
   std::optional<double> softcap;
+  /// Where a batch has more than 24 tokens, many of them that follow each other
+  /// are multiplied in bf16 by AMX; see `hasAttentionTiles`.
+  bool tiles = false;
 
   CacheLayout getCacheLayout() const { return {cacheType, kvHeads, headDim}; }
 };
@@ -250,6 +253,9 @@ public:
   /// several workers; Milakov and Gimelshein, "Online normalizer calculation
   /// for softmax", algorithm 3 and section 3.1.
   mlir::func::FuncOp cachedAttention(const CachedAttentionOptions &options);
+
+  /// Whether `cachedAttention` with these options can be told to use tiles.
+  bool hasAttentionTiles(const CachedAttentionOptions &options) const;
 
   /// For sequences of at most `maxTokens` tokens and `batchTokens` tokens a
   /// step.

@@ -1,0 +1,35 @@
+//===- AttentionAMX.h - Attention of many rows in bf16 ----------*- C++ -*-===//
+//
+// Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NJU_LIB_CODEGEN_CPU_ATTENTIONAMX_H
+#define NJU_LIB_CODEGEN_CPU_ATTENTIONAMX_H
+
+#include "KernelBuilder.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "nju/Codegen/CPU/KernelLibrary.h"
+
+namespace nju {
+
+/// Tokens of a batch up to which no unit is computed by tiles.
+inline constexpr int64_t kTokensBeforeTiles = 24;
+
+/// Most rows of a unit.
+int64_t getTileRows(const CachedAttentionOptions &options);
+
+/// Emits the body of `function`: what a unit of many rows gives. It has the
+/// arguments of `KernelLibrary::cachedAttention` and, as indices, the unit's
+/// first token, number of tokens, first position and number among the units of
+/// its tokens, for each of which there are `parts` a key/value head. `slopes`:
+/// a memref<Hxf32>, or null.
+void emitTileAttention(KernelBuilder &k, const CachedAttentionOptions &options,
+                       int64_t parts, mlir::func::FuncOp function,
+                       mlir::Value slopes);
+
+} // namespace nju
+
+#endif // NJU_LIB_CODEGEN_CPU_ATTENTIONAMX_H
