@@ -419,10 +419,7 @@ void AttentionEmitter::emitTile(const AttentionUnit &unit, const Tile &tile,
     });
     Value unitRow = k.add(tile.begin, row);
     k.ifThenElse(
-        whole,
-        [&] {
-          emitCombination({states, unitRow}, {records, row});
-        },
+        whole, [&] { emitCombination({states, unitRow}, {records, row}); },
         [&] {
           Record record = storedRecord(unit, unitRow, stored);
           for (int64_t column = 0; column < shape.recordSize; column += k.lanes)
@@ -459,10 +456,19 @@ void AttentionEmitter::emitResults(const AttentionUnit &unit) {
     Value sum = k.loadVector(states, {row, k.index(shape.sumColumn)});
     sum = k.reduce(sum, [&](Value x, Value y) { return k.addf(x, y); });
     Value token = tokenOf(unit, row), head = headOf(unit, row);
-    forEachPiece([&](Value column, int64_t size) {
+    auto load = [&](Value column, int64_t size) {
       Value part = k.loadVector(states, {row, column}, size);
-      k.storeVector(k.divf(part, k.broadcast(sum, size)), y,
-                    {token, head, column});
+      return k.divf(part, k.broadcast(sum, size));
+    };
+    if (options.packs) {
+      for (int64_t column = 0; column < options.headDim; column += 2 * k.lanes)
+        storePair(load(k.index(column), k.lanes),
+                  load(k.index(column + k.lanes), k.lanes), token, head,
+                  column);
+      return;
+    }
+    forEachPiece([&](Value column, int64_t size) {
+      k.storeVector(load(column, size), y, {token, head, column});
     });
   });
 }
@@ -556,12 +562,12 @@ void AttentionEmitter::emit() {
   auto added = [&](const AttentionRun &run, Value sum, Value more) {
     return k.add(sum, k.select(run.starts, more, zero));
   };
-  Value all = k.loop(
-      zero, k.select(split, tokens, zero), one, {zero, zero},
-      [&](Value token, Values carried) -> Values {
-        AttentionRun run = runAt(token, carried[0]);
-        return {after(run, carried[0]), added(run, carried[1], run.chunks)};
-      })[1];
+  Value all = k.loop(zero, k.select(split, tokens, zero), one, {zero, zero},
+                     [&](Value token, Values carried) -> Values {
+                       AttentionRun run = runAt(token, carried[0]);
+                       return {after(run, carried[0]),
+                               added(run, carried[1], run.chunks)};
+                     })[1];
   std::tie(begin, end) = k.share(k.mul(all, headParts), worker, workers);
   // The runs of one head follow each other, so that what a worker reads stays
   // in its cache; dealt out in turn, later ones, which see more, are shared.
@@ -610,6 +616,8 @@ static std::string kernelName(const CachedAttentionOptions &options) {
     name += ("_" + stringifyCacheType(options.cacheType)).str();
   if (options.tiles)
     name += "_tiles";
+  if (options.packs)
+    name += "_packs";
   if (options.window)
     name += llvm::formatv("_window{0}", *options.window).str();
   if (options.softcap)
@@ -662,6 +670,8 @@ KernelLibrary::cachedAttention(const CachedAttentionOptions &options) {
                                        rows,
                                        tokensMemRef({recordSize}, f32),
                                        tokensMemRef({}, i32)};
+  if (options.packs)
+    arguments.push_back(dynamicMemRef(2, types.getI8Type()));
   auto emit = [&](func::FuncOp function, auto body) {
     OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
     auto end = func::ReturnOp::create(builder, module.getLoc());

@@ -385,11 +385,15 @@ void TileAttention::emitResults(const AttentionUnit &unit) {
     Value all = k.broadcast(k.divf(k.f32(1.0f), sum));
     Value token = operands.tokenOf(unit, row);
     Value head = operands.headOf(unit, row);
-    for (int64_t column = 0; column < headDim; column += kTileRows) {
-      Value part = k.loadVector(sums, {row, k.index(column)});
-      k.storeVector(k.mulf(part, all), operands.y,
-                    {token, head, k.index(column)});
-    }
+    auto load = [&](int64_t column) {
+      return k.mulf(k.loadVector(sums, {row, k.index(column)}), all);
+    };
+    int64_t pairs = headDim / kTileDepth * kTileDepth;
+    for (int64_t column = 0; column < pairs; column += kTileDepth)
+      operands.storePair(load(column), load(column + kTileRows), token, head,
+                         column);
+    if (pairs < headDim)
+      k.storeVector(load(pairs), operands.y, {token, head, k.index(pairs)});
   });
 }
 

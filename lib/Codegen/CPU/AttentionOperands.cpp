@@ -7,6 +7,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "AttentionOperands.h"
+#include "AttentionAMX.h"
+#include "TileProduct.h"
 
 using namespace mlir;
 using namespace nju;
@@ -23,7 +25,11 @@ AttentionOperands::AttentionOperands(KernelBuilder &k,
       positions(arguments[7]), sequences(arguments[8]), y(arguments[10]),
       partials(arguments[11]), counters(arguments[12]), slopes(slopes),
       addresses(k, arguments[9], arguments[2], arguments[3], cacheTokens,
-                options.getCacheLayout()) {}
+                options.getCacheLayout()) {
+  if (options.packs)
+    packed = getRowTiles(k, arguments[13], k.dim(q, 0),
+                         k.index(options.heads * options.headDim));
+}
 
 void AttentionOperands::setChunks(AttentionRun &run) {
   run.firstChunk = k.div(windowBegin(run.position), kAttentionChunk);
@@ -117,4 +123,19 @@ void AttentionOperands::emitBounds(const AttentionUnit &unit, Value unitRow,
     partly = arith::OrIOp::create(k.b, k.loc, partly,
                                   k.less(chunk, windowBegin(position)));
   k.ifThen(partly, mask);
+}
+
+void AttentionOperands::storePair(Value low, Value high, Value token,
+                                  Value head, int64_t column) {
+  auto store = [&] {
+    k.storeVector(low, y, {token, head, k.index(column)});
+    k.storeVector(high, y, {token, head, k.index(column + kTileRows)});
+  };
+  if (!packed)
+    return store();
+  int64_t headSteps = options.headDim / kTileDepth;
+  Value step = k.add(k.mul(head, headSteps), column / kTileDepth);
+  k.ifThenElse(
+      k.less(k.index(kTokensBeforeTiles), k.dim(q, 0)),
+      [&] { storeTileRow(k, low, high, packed, token, step); }, store);
 }

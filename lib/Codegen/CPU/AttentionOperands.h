@@ -82,6 +82,11 @@ public:
   void emitBounds(const AttentionUnit &unit, Value unitRow, Value scores,
                   Value row, Value chunk, Value count);
 
+  /// Stores 32 elements of a head of a token, from `column` on, where the
+  /// results are packed if they are to be.
+  void storePair(Value low, Value high, Value token, Value head,
+                 int64_t column);
+
   KernelBuilder &k;
   const CachedAttentionOptions &options;
   int64_t group; ///< Query heads of a key/value head.
@@ -89,6 +94,7 @@ public:
   Value worker, workers, cacheTokens, scale, q, positions, sequences, y;
   Value partials, counters, slopes;
   CacheAddresses addresses;
+  Value packed; ///< Tiles that results become rows of, or null.
 
 private:
   void emitSoftcap(Value scores, Value row, Value count);

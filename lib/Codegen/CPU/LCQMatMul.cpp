@@ -443,6 +443,8 @@ static std::string linearName(const LCQLinearOptions &options) {
     name += "_f32";
   if (options.weights > 1)
     name += "_pair";
+  if (options.packs)
+    name += "_packs";
   return name;
 }
 
@@ -467,6 +469,8 @@ func::FuncOp KernelLibrary::lcqLinear(const LCQLinearOptions &options) {
   for (int64_t rank : options.others)
     arguments.push_back(dynamicMemRef(rank, f32));
   arguments.push_back(dynamicMemRef(2, f32));
+  if (options.packs)
+    arguments.push_back(dynamicMemRef(2, i8));
   arguments.push_back(dynamicMemRef(1, types.getI64Type()));
   bool isDense = options.activations == ActivationType::F32;
   func::FuncOp tiles;

@@ -51,6 +51,7 @@ private:
   Value workers, next;
   std::vector<LCQWeights> weights;
   TileProduct product;
+  Value packed; ///< Tiles that the result becomes rows of, or null.
 };
 
 } // namespace
@@ -65,7 +66,10 @@ LCQTileEmitter::LCQTileEmitter(KernelBuilder &k, const CPUTarget &target,
       weights(LCQWeights::getAll(k, target, options,
                                  k.dim(function.getArgument(2), 1), function)),
       product(k, asTiles(k, k.flatten(function.getArgument(3))), rows,
-              k.dim(function.getArgument(2), 1), options.weights) {}
+              k.dim(function.getArgument(2), 1), options.weights) {
+  if (options.packs)
+    packed = getRowTiles(k, *std::prev(function.args_end(), 2), rows, columns);
+}
 
 //===----------------------------------------------------------------------===//
 // Conversion of weights
@@ -158,11 +162,20 @@ void LCQTileEmitter::storeRow(Value panel, ArrayRef<Value> slots, Value row,
     for (auto [half, sums] : llvm::enumerate(product.loadSumsOfRow(slot, own)))
       products[half].push_back(sums);
   Value begin = k.mul(panel, kHalves * kTileRows);
+  Values results;
   for (int64_t half = 0; half < kHalves; ++half) {
     // Behind an odd tile, nothing is stored.
     Value column = k.min(k.add(begin, half * kTileRows), columns);
-    store(products[half], row, column, maskOf(column));
+    Value mask = maskOf(column);
+    if (!packed) {
+      store(products[half], row, column, mask);
+      continue;
+    }
+    Value result = finish(products[half], row, column, mask);
+    results.push_back(k.select(mask, result, k.splat(0.0f)));
   }
+  if (packed)
+    storeTileRow(k, results[0], results[1], packed, row, panel);
 }
 
 void LCQTileEmitter::emit() {

@@ -189,11 +189,13 @@ void PackRowsEmitter::emit() {
 }
 
 func::FuncOp KernelLibrary::packLCQRows(int64_t group,
-                                        ActivationType activations) {
+                                        ActivationType activations,
+                                        bool packed) {
+  assert((!packed || hasLCQTiles(activations)) && "who packed them?");
   assert(group % kPackLanes == 0 && "groups are whole lines");
-  std::string name =
-      llvm::formatv("nju_pack_lcq_rows_{0}{1}", group,
-                    activations == ActivationType::Int16 ? "_i16" : "");
+  std::string name = llvm::formatv(
+      "nju_pack_lcq_rows_{0}{1}{2}", group,
+      activations == ActivationType::Int16 ? "_i16" : "", packed ? "_few" : "");
   if (func::FuncOp known = lookup(name))
     return known;
   Builder types(module.getContext());
@@ -213,6 +215,8 @@ func::FuncOp KernelLibrary::packLCQRows(int64_t group,
     int64_t most = LCQRowsLayout::kBlocksBeforeTiles *
                    LCQRowsLayout::getBlockRows(target, activations);
     auto emitTiles = [&] {
+      if (packed)
+        return;
       auto share =
           k.share(rows, function.getArgument(0), function.getArgument(1));
       Value packed = asTiles(k, k.flatten(function.getArgument(3)));

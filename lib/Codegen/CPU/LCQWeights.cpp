@@ -110,7 +110,7 @@ ValueRange LCQWeights::getResultArguments(func::FuncOp function,
                                           const LCQLinearOptions &options) {
   return function.getArguments()
       .drop_front(kRowArguments + kArguments * options.weights)
-      .drop_back();
+      .drop_back(options.packs ? 2 : 1);
 }
 
 /// A table holds each element for all values of the bits of an index that are

@@ -38,18 +38,22 @@ Value LinearResult::maskOf(Value column) {
   return k.firstLanes(k.sub(columns, column));
 }
 
+Value LinearResult::finish(ArrayRef<Value> products, Value row, Value column,
+                           Value mask) {
+  if (!epilogue)
+    return products.front();
+  Values arguments(products);
+  for (auto [other, rank] : llvm::zip_equal(others, ranks)) {
+    Values at{row, column};
+    arguments.push_back(
+        k.loadMasked(other, ArrayRef(at).take_back(rank), mask));
+  }
+  return k.elementwise(epilogue->front(), arguments);
+}
+
 void LinearResult::store(ArrayRef<Value> products, Value row, Value column,
                          Value mask) {
-  Value result = products.front();
-  if (epilogue) {
-    Values arguments(products);
-    for (auto [other, rank] : llvm::zip_equal(others, ranks)) {
-      Values at{row, column};
-      arguments.push_back(
-          k.loadMasked(other, ArrayRef(at).take_back(rank), mask));
-    }
-    result = k.elementwise(epilogue->front(), arguments);
-  }
+  Value result = finish(products, row, column, mask);
   k.storeMasked(result, y, {row, column}, mask);
 }
 

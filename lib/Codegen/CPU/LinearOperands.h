@@ -40,8 +40,11 @@ public:
 
   /// Lanes of the vector at `column` that are columns of y.
   Value maskOf(Value column);
-  /// Stores what the epilogue makes of the products, one of each weight, as the
+  /// What the epilogue makes of the products, one of each weight, of the
   /// columns from `column` on.
+  Value finish(llvm::ArrayRef<Value> products, Value row, Value column,
+               Value mask);
+  /// Stores that.
   void store(llvm::ArrayRef<Value> products, Value row, Value column,
              Value mask);
 

@@ -98,6 +98,23 @@ Value nju::asTiles(KernelBuilder &k, Value bytes) {
                                 ValueRange{k.div(k.dim(bytes, 0), 2)});
 }
 
+Value nju::getRowTiles(KernelBuilder &k, Value bytes, Value rows, Value depth) {
+  return rowTiles(k, asTiles(k, k.flatten(bytes)), rows,
+                  k.ceilDiv(depth, kTileDepth));
+}
+
+static void storeTileRow(KernelBuilder &k, Value value, Value tiles, Value row,
+                         Value step) {
+  k.storeVector(
+      value, tiles,
+      {k.div(row, kTileRows), step, k.rem(row, kTileRows), k.index(0)});
+}
+
+void nju::storeTileRow(KernelBuilder &k, Value low, Value high, Value tiles,
+                       Value row, Value step) {
+  ::storeTileRow(k, k.toBF16(low, high), tiles, row, step);
+}
+
 void nju::emitPackTiles(KernelBuilder &k, Value x, Value packed, Value begin,
                         Value end) {
   Value depth = k.dim(x, 1);
@@ -106,9 +123,7 @@ void nju::emitPackTiles(KernelBuilder &k, Value x, Value packed, Value begin,
   Value tiles = rowTiles(k, packed, k.dim(x, 0), steps);
   k.loop(begin, end, [&](Value row) {
     auto store = [&](Value step, Value value) {
-      k.storeVector(
-          value, tiles,
-          {k.div(row, kTileRows), step, k.rem(row, kTileRows), k.index(0)});
+      ::storeTileRow(k, value, tiles, row, step);
     };
     k.loop(k.index(0), fullSteps, [&](Value step) {
       store(step, loadTileRow(k, x, row, k.mul(step, kTileDepth)));

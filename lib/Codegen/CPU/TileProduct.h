@@ -122,6 +122,13 @@ void emitPackTiles(KernelBuilder &k, mlir::Value x, mlir::Value packed,
                    mlir::Value begin, mlir::Value end);
 /// The bytes (memref<?xi8>) that packed rows are kept in, as these.
 mlir::Value asTiles(KernelBuilder &k, mlir::Value bytes);
+/// Bytes (memref<?x?xi8>) as tiles of `rows` rows of `depth` columns: [tiles of
+/// 16 rows, steps, 16, 32].
+mlir::Value getRowTiles(KernelBuilder &k, mlir::Value bytes, mlir::Value rows,
+                        mlir::Value depth);
+/// Stores 32 elements of a row, as bf16.
+void storeTileRow(KernelBuilder &k, mlir::Value low, mlir::Value high,
+                  mlir::Value tiles, mlir::Value row, mlir::Value step);
 /// 32 elements of a row of x from k = `at` on, as bf16; zeros from `end` on
 /// where that is given.
 mlir::Value loadTileRow(KernelBuilder &k, mlir::Value x, mlir::Value row,

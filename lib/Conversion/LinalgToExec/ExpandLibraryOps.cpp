@@ -37,6 +37,13 @@ public:
   LogicalResult run();
 
 private:
+  /// What products with quantized weights read of some rows.
+  struct Rounded {
+    Value source;
+    std::pair<int64_t, int64_t> key; ///< Columns of a group, of a line.
+    std::array<Value, 3> copies;     ///< Integers, scales, sums.
+  };
+
   bool isTiled(LinearOp op) const;
   void expand(LinearOp op);
   void expand(DequantizeOp op);
@@ -50,21 +57,19 @@ private:
   void launch(ImplicitLocOpBuilder &b, func::FuncOp kernel, ValueRange scalars,
               ArrayRef<Value> ins, ArrayRef<Value> outs);
   Value packed(ImplicitLocOpBuilder &b, Value rows, nju::LinearUnit unit);
+  Rounded allocateRounded(ImplicitLocOpBuilder &b, Value source, Value matrix,
+                          const nju::LCQLinearOptions &options);
   llvm::ArrayRef<Value> rounded(ImplicitLocOpBuilder &b, Value rows,
                                 const nju::LCQLinearOptions &options);
+  LinearOp findReader(Operation *writer) const;
+  void prepareRows(ImplicitLocOpBuilder &b, LinearOp reader, Value matrix);
+  void finishRows(ImplicitLocOpBuilder &b, Value matrix);
   Value counter(ImplicitLocOpBuilder &b);
   void forgetWritten(Operation *op);
   void forget(Value buffer);
   FailureOr<nju::AttentionScratch>
   scratchOf(CachedAttentionOp op, const nju::CachedAttentionOptions &options);
   Value sharedBuffer(MemRefType type);
-
-  /// What products with quantized weights read of some rows.
-  struct Rounded {
-    Value source;
-    std::pair<int64_t, int64_t> key; ///< Columns of a group, of a line.
-    std::array<Value, 3> copies;     ///< Integers, scales, sums.
-  };
 
   func::FuncOp function;
   nju::KernelLibrary &library;
@@ -74,6 +79,8 @@ private:
   /// Packed copies of buffers that nobody wrote to since.
   llvm::SmallVector<std::pair<Value, Value>> packs;
   llvm::SmallVector<Rounded> roundings;
+  /// What the op at hand packs its result into.
+  std::optional<Rounded> ready;
   /// What the attentions of all layers use one after the other.
   llvm::SmallDenseMap<Type, Value> sharedBuffers;
 };
@@ -177,39 +184,128 @@ static nju::LCQLinearOptions getOptions(nju::LCQAttr format) {
   return options;
 }
 
-/// The rows as products with quantized weights read them: integers, with scales
-/// and sums. What does not round reads nothing of these.
-llvm::ArrayRef<Value> Expansion::rounded(ImplicitLocOpBuilder &b, Value rows,
-                                         const nju::LCQLinearOptions &options) {
+/// Columns of a group and of a line, which decide how rows are rounded; what
+/// does not round reads nothing of that.
+static std::pair<int64_t, int64_t>
+roundingKey(const nju::LCQLinearOptions &options) {
   bool rounds = options.activations != nju::ActivationType::F32;
+  return {rounds ? options.group : 0, options.getLineColumns()};
+}
+
+/// Place for the rows of a matrix as products with quantized weights read them,
+/// which `source` calls.
+Expansion::Rounded
+Expansion::allocateRounded(ImplicitLocOpBuilder &b, Value source, Value matrix,
+                           const nju::LCQLinearOptions &options) {
+  Rounded rounded{source, roundingKey(options), {}};
   int64_t digits = options.activations == nju::ActivationType::Int16 ? 2 : 1;
-  int64_t step = options.getLineColumns();
-  std::pair<int64_t, int64_t> key = {rounds ? options.group : 0, step};
-  for (const Rounded &known : roundings)
-    if ((known.source == rows || !rounds) && known.key == key)
-      return known.copies;
-  int64_t columns = cast<MemRefType>(rows.getType()).getShape().back();
+  int64_t columns = cast<MemRefType>(source.getType()).getShape().back();
   int64_t groups = llvm::divideCeil(columns, options.group);
-  Value matrix = flatten(b, rows, 1);
   Value count = memref::DimOp::create(b, matrix, 0);
   auto alloc = [&](Value rows, int64_t size, Type element) -> Value {
-    if (!rounds)
+    if (rounded.key.first == 0)
       return memref::AllocOp::create(b, MemRefType::get({1, 1}, element));
     auto type = MemRefType::get({ShapedType::kDynamic, size}, element);
     return memref::AllocOp::create(b, type, ValueRange{rows});
   };
-  Rounded rounded{rows, key, {}};
   int64_t scales = llvm::divideCeil(groups, options.getScaleGroups());
   rounded.copies = {
       alloc(library.countLCQRows(b, b.getLoc(), count, columns, options),
-            digits * llvm::alignTo(columns, step), b.getI8Type()),
+            digits * llvm::alignTo(columns, options.getLineColumns()),
+            b.getI8Type()),
       alloc(count, scales, b.getF32Type()),
       alloc(count, digits * groups, b.getI32Type())};
+  return rounded;
+}
+
+/// The rows as products with quantized weights read them: integers, with scales
+/// and sums. What does not round reads nothing of these.
+llvm::ArrayRef<Value> Expansion::rounded(ImplicitLocOpBuilder &b, Value rows,
+                                         const nju::LCQLinearOptions &options) {
+  auto key = roundingKey(options);
+  bool rounds = key.first != 0;
+  for (const Rounded &known : roundings)
+    if ((known.source == rows || !rounds) && known.key == key)
+      return known.copies;
+  Value matrix = flatten(b, rows, 1);
+  roundings.push_back(allocateRounded(b, rows, matrix, options));
   if (rounds)
     launch(b, library.packLCQRows(options.group, options.activations), {},
-           {matrix}, rounded.copies);
-  roundings.push_back(rounded);
+           {matrix}, roundings.back().copies);
   return roundings.back().copies;
+}
+
+namespace {
+/// What an op does with a buffer.
+enum class BufferUse { None, ReadsAsRows, Overwrites, Other };
+} // namespace
+
+static BufferUse getUse(Operation *op, Value root) {
+  auto isRoot = [&](Value value) {
+    return isa<MemRefType>(value.getType()) && rootOf(value) == root;
+  };
+  bool uses = false;
+  op->walk([&](Operation *nested) {
+    uses |= llvm::any_of(nested->getOperands(), isRoot);
+  });
+  if (!uses || isMemoryEffectFree(op))
+    return BufferUse::None;
+  if (isa<memref::DeallocOp>(op))
+    return BufferUse::Overwrites;
+  if (!isa<LinearOp, CachedAttentionOp>(op))
+    return BufferUse::Other;
+  auto own = cast<DestinationStyleOpInterface>(op);
+  int64_t reads = llvm::count_if(own.getDpsInputs(),
+                                 [&](Value input) { return isRoot(input); });
+  bool writes = isRoot(own.getDpsInits().front());
+  if (reads == 0)
+    return BufferUse::Overwrites;
+  auto linear = dyn_cast<LinearOp>(op);
+  bool asRows = linear && reads == 1 && isRoot(linear.getInput()) && !writes;
+  return asRows ? BufferUse::ReadsAsRows : BufferUse::Other;
+}
+
+/// The product with quantized weights that has what `writer` leaves in its
+/// output as its rows, if that is all that becomes of it, and the rows may be
+/// packed for tiles.
+LinearOp Expansion::findReader(Operation *writer) const {
+  Value output = cast<DestinationStyleOpInterface>(writer).getDpsInits()[0];
+  Value root = rootOf(output);
+  auto isPlain = [](Value buffer) {
+    return cast<MemRefType>(buffer.getType()).getLayout().isIdentity();
+  };
+  if (!library.hasLCQTiles(activations) || !isPlain(output) ||
+      !root.getDefiningOp<memref::AllocOp>())
+    return {};
+  LinearOp reader;
+  for (Operation *op = writer->getNextNode(); op; op = op->getNextNode()) {
+    BufferUse use = getUse(op, root);
+    if (use == BufferUse::Overwrites)
+      break;
+    if (use == BufferUse::None)
+      continue;
+    if (use == BufferUse::Other || reader)
+      return {};
+    reader = cast<LinearOp>(op);
+    if (!reader.getFormat() || !isPlain(reader.getInput()))
+      return {};
+  }
+  return reader;
+}
+
+/// Place for the rows of `reader`, which `matrix` becomes.
+void Expansion::prepareRows(ImplicitLocOpBuilder &b, LinearOp reader,
+                            Value matrix) {
+  nju::LCQLinearOptions options = getOptions(*reader.getFormat());
+  options.activations = activations;
+  ready = allocateRounded(b, reader.getInput(), matrix, options);
+}
+
+/// Rounds them where they are few; more are packed.
+void Expansion::finishRows(ImplicitLocOpBuilder &b, Value matrix) {
+  func::FuncOp pack =
+      library.packLCQRows(ready->key.first, activations, /*packed=*/true);
+  launch(b, pack, {}, {matrix}, ready->copies);
 }
 
 /// The kernel of a product with dense weights, and its first inputs.
@@ -234,6 +330,7 @@ func::FuncOp Expansion::expandQuantized(ImplicitLocOpBuilder &b, LinearOp op,
   options.weights = op.getNumProducts();
   options.others = epilogue.others;
   options.epilogue = epilogue.epilogue;
+  options.packs = ready.has_value();
   llvm::ArrayRef<Value> copies = rounded(b, ins.front(), options);
   ins.front() = flatten(b, ins.front(), 1);
   llvm::append_range(ins, copies);
@@ -264,10 +361,19 @@ void Expansion::expand(LinearOp op) {
     others.push_back(full ? flatten(b, other, 1) : other);
   }
   llvm::SmallVector<Value> ins{contiguous(b, op.getInput())};
+  Value rows = flatten(b, output, 1);
+  if (LinearOp reader = op.getFormat() ? findReader(op) : LinearOp())
+    prepareRows(b, reader, rows);
   func::FuncOp kernel = op.getFormat() ? expandQuantized(b, op, options, ins)
                                        : expandDense(b, op, options, ins);
   llvm::append_range(ins, others);
-  launch(b, kernel, {}, ins, {flatten(b, output, 1), counter(b)});
+  llvm::SmallVector<Value> outs{rows};
+  if (ready)
+    outs.push_back(ready->copies[0]);
+  outs.push_back(counter(b));
+  launch(b, kernel, {}, ins, outs);
+  if (ready)
+    finishRows(b, rows);
   if (output != op.getOutput())
     memref::CopyOp::create(b, output, op.getOutput());
   op.erase();
@@ -373,9 +479,18 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
       b, b.getF32FloatAttr(op.getScale().convertToDouble())));
   Value query = flatten(b, contiguous(b, op.getQuery()), 2);
   Value output = contiguous(b, op.getOutput());
+  Value rows = flatten(b, output, 2);
+  llvm::SmallVector<Value> outs{rows, partials, arrivals};
+  bool wholeSteps = options.headDim % 32 == 0;
+  if (LinearOp reader = wholeSteps ? findReader(op) : LinearOp()) {
+    prepareRows(b, reader, rows);
+    options.packs = true;
+    outs.push_back(ready->copies[0]);
+  }
   launch(b, library.cachedAttention(options), scalars,
-         {query, positions, sequences, cache},
-         {flatten(b, output, 2), partials, arrivals});
+         {query, positions, sequences, cache}, outs);
+  if (ready)
+    finishRows(b, flatten(b, flatten(b, output, 2), 1));
   if (output != op.getOutput())
     memref::CopyOp::create(b, output, op.getOutput());
   op.erase();
@@ -419,6 +534,8 @@ LogicalResult Expansion::run() {
     else if (failed(expand(cast<CachedAttentionOp>(op))))
       return failure();
     forget(output);
+    if (ready)
+      roundings.push_back(*std::exchange(ready, std::nullopt));
   }
   return success();
 }

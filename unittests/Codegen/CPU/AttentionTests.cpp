@@ -30,6 +30,11 @@ using Attention = void(int64_t, int64_t, int64_t, int64_t, int64_t, float,
                        NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
                        NJU_MEMREF3(float), NJU_MEMREF2(float),
                        NJU_MEMREF1(int32_t));
+using PackingAttention = void(int64_t, int64_t, int64_t, int64_t, int64_t,
+                              float, NJU_MEMREF3(float), NJU_MEMREF1(int32_t),
+                              NJU_MEMREF1(int32_t), NJU_MEMREF1(uint8_t),
+                              NJU_MEMREF3(float), NJU_MEMREF2(float),
+                              NJU_MEMREF1(int32_t), NJU_MEMREF2(uint8_t));
 
 /// A token of a batch.
 struct Token {
@@ -150,18 +155,20 @@ public:
   Layer(llvm::StringRef target, const CachedAttentionOptions &options,
         int64_t cacheTokens = kCacheTokens)
       : options(options), cacheTokens(cacheTokens),
-        jit(target, {[&](KernelLibrary &l) {
-                       auto kernel = l.cacheWrite(
-                           options.kvHeads, options.headDim, options.cacheType);
-                       writeName = kernel.getName().str();
-                       return kernel;
-                     },
-                     [&](KernelLibrary &l) {
-                       auto kernel = l.cachedAttention(options);
-                       attentionName = kernel.getName().str();
-                       scratch = l.attentionScratch(options, cacheTokens, 8);
-                       return kernel;
-                     }}) {
+        jit(target,
+            {[&](KernelLibrary &l) {
+               auto kernel = l.cacheWrite(options.kvHeads, options.headDim,
+                                          options.cacheType);
+               writeName = kernel.getName().str();
+               return kernel;
+             },
+             [&](KernelLibrary &l) {
+               auto kernel = l.cachedAttention(options);
+               attentionName = kernel.getName().str();
+               scratch = l.attentionScratch(options, cacheTokens, 8);
+               return kernel;
+             }},
+            options.packs ? "auto" : "f32") {
     cache.resize(kMaxSequences * cacheTokens *
                      (kBefore + options.getCacheLayout().getTokenBytes()),
                  0xff);
@@ -195,17 +202,26 @@ public:
     auto [positions, sequences] = split(tokens);
     auto q = data.gather(data.q, tokens, options.heads);
     std::vector<float> y(q.size(), std::numeric_limits<float>::quiet_NaN());
-    auto *kernel = jit.get<Attention>(attentionName);
+    // Tiles of 16 tokens by 32 elements of bf16.
+    int64_t size = options.heads * dim, tiles = (count + 15) / 16 * size / 32;
+    packed.assign(options.packs ? tiles * 1024 : 0, 0xff);
     auto work = [&, &positions = positions,
                  &sequences = sequences](int64_t worker) {
-      kernel(worker, workers, kBefore, kMaxSequences, cacheTokens,
-             scaleOf(options), NJU_ARG3(q.data(), count, options.heads, dim),
-             NJU_ARG1(positions.data(), count),
-             NJU_ARG1(sequences.data(), count),
-             NJU_ARG1(cache.data(), int64_t(cache.size())),
-             NJU_ARG3(y.data(), count, options.heads, dim),
-             NJU_ARG2(partials.data(), scratch.records, scratch.recordSize),
-             NJU_ARG1(counters.data(), scratch.counters));
+      auto call = [&](auto *kernel, auto... rest) {
+        kernel(worker, workers, kBefore, kMaxSequences, cacheTokens,
+               scaleOf(options), NJU_ARG3(q.data(), count, options.heads, dim),
+               NJU_ARG1(positions.data(), count),
+               NJU_ARG1(sequences.data(), count),
+               NJU_ARG1(cache.data(), int64_t(cache.size())),
+               NJU_ARG3(y.data(), count, options.heads, dim),
+               NJU_ARG2(partials.data(), scratch.records, scratch.recordSize),
+               NJU_ARG1(counters.data(), scratch.counters), rest...);
+      };
+      if (options.packs)
+        call(jit.get<PackingAttention>(attentionName),
+             NJU_ARG2(packed.data(), tiles, int64_t(1024)));
+      else
+        call(jit.get<Attention>(attentionName));
     };
     std::vector<std::thread> others;
     for (int64_t w = 1; w < workers; ++w)
@@ -222,6 +238,8 @@ public:
   int64_t cacheTokens;
   AttentionScratch scratch;
   std::vector<uint8_t> cache;
+  /// Of the last run, where results are packed.
+  std::vector<uint8_t> packed;
 
 private:
   static std::pair<std::vector<int32_t>, std::vector<int32_t>>
@@ -786,6 +804,41 @@ TEST_P(AttentionTilesTest, LargeScoresChooseOnePosition) {
     std::vector<double> expected = reference(data, {0, t});
     for (size_t i = 0; i < size; ++i)
       ASSERT_NEAR(y[t * size + i], expected[i], 0.02) << t << ", " << i;
+  }
+}
+
+/// As rows of the product that is next: long runs, and tokens that have few
+/// rows among them.
+TEST_P(AttentionTilesTest, PackTheirResult) {
+  CachedAttentionOptions options = makeOptions(8, 2, 64);
+  options.tiles = true;
+  Data data = makeRoundedData(options, kCacheTokens);
+  Layer plain(GetParam(), options);
+  options.packs = true;
+  Layer packing(GetParam(), options);
+  std::vector<Token> many = tokensOf(0, 0, 70);
+  llvm::append_range(many, tokensOf(1, 0, 2));
+  llvm::append_range(many, tokensOf(2, 0, 60));
+  size_t size = options.heads * options.headDim;
+  for (const std::vector<Token> &tokens : {many, tokensOf(1, 2, 12)}) {
+    std::vector<float> expected = plain.run(data, tokens, 2);
+    std::vector<float> y = packing.run(data, tokens, 3);
+    if (int64_t(tokens.size()) <= kTokensBeforeTiles) {
+      EXPECT_EQ(y, expected);
+      continue;
+    }
+    EXPECT_TRUE(llvm::all_of(y, [](float v) { return std::isnan(v); }));
+    for (size_t i = 0; i < expected.size(); ++i) {
+      size_t row = i / size, column = i % size;
+      size_t at = (row / 16 * (size / 32) + column / 32) * 512 + row % 16 * 32 +
+                  column % 32;
+      uint16_t bits;
+      std::memcpy(&bits, &packing.packed[2 * at], 2);
+      uint32_t wide = uint32_t(bits) << 16;
+      float found;
+      std::memcpy(&found, &wide, 4);
+      ASSERT_EQ(found, roundToBF16(expected[i])) << row << ", " << column;
+    }
   }
 }
 

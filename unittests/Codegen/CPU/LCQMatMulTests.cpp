@@ -307,8 +307,8 @@ struct Kernels {
       : options(options), layout(target, compute != "f32"),
         jit(target,
             {[&](KernelLibrary &l) {
-               auto function =
-                   l.packLCQRows(options.group, options.activations);
+               auto function = l.packLCQRows(options.group, options.activations,
+                                             options.packs);
                packName = function.getName().str();
                return function;
              },
@@ -805,6 +805,39 @@ TEST_P(LCQTilesTest, RowsThatAreNotFiniteAreSeen) {
   std::vector<float> y = kernels.run(weights, packed, 1);
   for (int64_t i = 0; i < rows * 20; ++i)
     EXPECT_EQ(std::isnan(y[i]), i / 20 == 7) << i;
+}
+
+/// What a product leaves for the next one is what that would make of it.
+TEST_P(LCQTilesTest, PackTheirResult) {
+  LCQLinearOptions options = kernelOptions(lcq::LCQOptions{4, 32, 1, 8, false});
+  Kernels plain(GetParam(), options, nullptr, "auto");
+  options.packs = true;
+  Kernels packing(GetParam(), options, nullptr, "auto");
+  for (int64_t columns : {300, 64, 37, 1})
+    for (int64_t rows :
+         {int64_t(57), kRowsBeforeTiles + 1, kRowsBeforeTiles, int64_t(1)}) {
+      SCOPED_TRACE(std::to_string(rows) + "x" + std::to_string(columns));
+      int64_t depth = 172, next = 0;
+      Weights weights(columns, depth, lcq::LCQOptions{4, 32, 1, 8, false});
+      PackedRows x = plain.pack(randomRows(rows * depth, rows), depth);
+      std::vector<float> y = plain.run(weights, x, 1);
+      PackedRows expected = plain.pack(y, columns);
+      bool few = rows <= kRowsBeforeTiles;
+      PackedRows found = expected;
+      std::fill(found.xq.begin(), found.xq.end(), 99);
+      found.x.assign(y.size(), 12345);
+      packing.call<NJU_MATRIX, NJU_MEMREF2(float), NJU_MEMREF2(int8_t),
+                   NJU_MEMREF1(int64_t)>(
+          x, 3, NJU_MATRIX_ARG(weights.packed),
+          NJU_ARG2(found.x.data(), rows, columns),
+          NJU_ARG2(found.xq.data(), found.xqRows, found.padded),
+          NJU_ARG1(&next, 1));
+      EXPECT_EQ(next, 0);
+      EXPECT_EQ(found.x, few ? y : std::vector<float>(y.size(), 12345));
+      found.pack(packing.jit, packing.packName, 2);
+      EXPECT_EQ(found.xq, expected.xq);
+      EXPECT_EQ(found.sums, expected.sums);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Machines, LCQTilesTest,

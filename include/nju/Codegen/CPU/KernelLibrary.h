@@ -54,6 +54,10 @@ struct CachedAttentionOptions {
   /// Where a batch has more than 24 tokens, many of them that follow each other
   /// are multiplied in bf16 by AMX; see `hasAttentionTiles`.
   bool tiles = false;
+  /// Results of more than 24 tokens become rows that `packLCQRows` would make
+  /// of them, instead of y. Needs `hasLCQTiles`, and heads of a multiple of 32
+  /// elements.
+  bool packs = false;
 
   CacheLayout getCacheLayout() const { return {cacheType, kvHeads, headDim}; }
 };
@@ -111,6 +115,9 @@ struct LCQLinearOptions {
   int64_t weights = 1; ///< Matrices that x is multiplied by: 1 or 2.
   llvm::SmallVector<int64_t> others; ///< As those of LinearOptions.
   mlir::Region *epilogue = nullptr;  ///< As that of LinearOptions.
+  /// More than 24 rows of the result become rows that `packLCQRows` would make
+  /// of them, instead of y. Needs `hasLCQTiles`.
+  bool packs = false;
 
   /// Columns of the smallest number of whole lines.
   int64_t getLineColumns() const { return LCQLayout::getLineColumns(bits); }
@@ -182,9 +189,11 @@ public:
   /// sums are those of the digits of a group, times -128. A block with a NaN or
   /// an infinity has a scale of NaN; one whose numbers are all below 1e-30
   /// becomes 0. Where `hasLCQTiles`, more than 24 rows become what `packRows`
-  /// makes of them for tiles, and scales and sums are left alone.
+  /// makes of them for tiles, and scales and sums are left alone; nothing is
+  /// done to them if they are `packed` already.
   mlir::func::FuncOp
-  packLCQRows(int64_t group, ActivationType activations = ActivationType::Int8);
+  packLCQRows(int64_t group, ActivationType activations = ActivationType::Int8,
+              bool packed = false);
 
   /// Whether `lcqLinear` multiplies many rows by AMX.
   bool hasLCQTiles(ActivationType activations) const;
@@ -198,7 +207,8 @@ public:
   ///  (codes: memref<?xi8>, basis: memref<?x?xi8>, factors: memref<?x?xf32>)
   ///  of each weight...,
   ///  others: memref<?x?xf32> or memref<?xf32>...,
-  ///  y: memref<?x?xf32>, next: memref<?xi64>):
+  ///  y: memref<?x?xf32>, and if it packs, packed: memref<?x?xi8>,
+  ///  next: memref<?xi64>):
   /// y = epilogue(x w, ..., others...) as `linear` does, with xq, scales and
   /// sums from `packLCQRows`, and codes, basis and factors those of an
   /// `lcq::PackedMatrix` [N, K]. Of x [T, K], the sizes are read. The dot
@@ -242,7 +252,8 @@ public:
   /// index,
   ///  scale: f32, q: memref<?xHxDxf32>, positions: memref<?xi32>,
   ///  sequences: memref<?xi32>, cache: memref<?xi8>, y: memref<?xHxDxf32>,
-  ///  partials: memref<?xRxf32>, counters: memref<?xi32>):
+  ///  partials: memref<?xRxf32>, counters: memref<?xi32>,
+  ///  and if it packs, packed: memref<?x?xi8>):
   /// attention of each token over its sequence's positions 0 (or the window's
   /// begin) to its own; see nju.cached_attention. Runs after `cacheWrite`.
   /// `partials` and `counters` have the sizes of `attentionScratch`; the former
