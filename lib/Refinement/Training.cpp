@@ -139,8 +139,10 @@ Training::run(llvm::ArrayRef<SampleGroup> groups,
               llvm::ArrayRef<const Sample *> deciding, int steps, unsigned seed,
               llvm::function_ref<void(int, double, double)> progress) {
   // Without a gain for a twelfth of the steps, they go on from the best state
-  // with a quarter of the rate.
-  constexpr int kDecisions = 24, kPatience = 12;
+  // with a quarter of the rate: what begins near full precision needs smaller
+  // steps. Those before the first gain do not count, so that the rate that
+  // gives one is used for all of the schedule; but some rate must be the last.
+  constexpr int kDecisions = 24, kPatience = 12, kMostTrials = 4;
   constexpr double kSlower = 0.25;
   auto getStates = [&] {
     std::vector<LCQParameters::State> states;
@@ -155,7 +157,7 @@ Training::run(llvm::ArrayRef<SampleGroup> groups,
   Best best{*start, getStates()};
   std::mt19937 random(seed);
   llvm::SmallVector<size_t> order;
-  int interval = std::max(1, steps / kDecisions), lastGain = 0;
+  int interval = std::max(1, steps / kDecisions), lastGain = 0, trials = 1;
   double factor = 1;
   for (int i = 0; i < steps; ++i) {
     if (order.empty()) {
@@ -177,12 +179,16 @@ Training::run(llvm::ArrayRef<SampleGroup> groups,
         best = {*decided, getStates()};
         lastGain = i + 1;
       } else if (i + 1 - lastGain >= std::max(1, steps / kPatience)) {
-        // What begins near full precision needs smaller steps.
         restore(best);
         for (TrainedMatrix &matrix : matrices)
           matrix.parameters.resetAverages();
         factor *= kSlower;
-        lastGain = i + 1;
+        bool counts = best.loss < *start || trials == kMostTrials;
+        lastGain = counts ? i + 1 : 0;
+        if (!counts) {
+          ++trials;
+          i = -1;
+        }
       }
     }
     if (progress)

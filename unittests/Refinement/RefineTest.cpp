@@ -181,19 +181,33 @@ TEST(Refine, KeepsTheStartOrSlowsDownWhereTrainingFails) {
   TinyModel model(1);
   QuantizedParams start = quantize(model, "lcq:bits=3,group=16");
   TokenBatch tokens = TinyModel::makeTokens(makeLengths(20));
-  auto train = [&](QuantizedParams &matrices, int steps) {
+  int taken = 0;
+  auto train = [&](QuantizedParams &matrices, int steps, double factor) {
     RefineOptions wild = makeOptions(0, steps);
-    wild.rates[3] = wild.rates[3] * 1000;
-    return run(model, matrices, wild, tokens).model;
+    wild.rates[3] = wild.rates[3] * factor;
+    FileParamSource source("");
+    RefineReport report;
+    taken = 0;
+    llvm::Error error =
+        refine(model.step, tokens, source, matrices, wild, &report,
+               [&](const RefineProgress &) { ++taken; });
+    EXPECT_FALSE(bool(error)) << llvm::toString(std::move(error));
+    return report.model;
   };
   QuantizedParams matrices = start;
-  RefineLoss few = train(matrices, 2);
+  RefineLoss few = train(matrices, 2, 1e6);
   EXPECT_EQ(few.after, few.before);
   for (auto &[name, matrix] : matrices)
     EXPECT_EQ(matrix.codes, start[name].codes) << name;
   matrices = start;
-  RefineLoss many = train(matrices, 120);
+  RefineLoss many = train(matrices, 120, 1000);
   EXPECT_LT(many.after, 0.8 * many.before);
+  // Steps before a rate that gains something do not count.
+  EXPECT_GT(taken, 120);
+  matrices = start;
+  RefineLoss tame = train(matrices, 120, 1);
+  EXPECT_LT(tame.after, 0.8 * tame.before);
+  EXPECT_EQ(taken, 120);
 }
 
 TEST(Refine, DoesNotDependOnThreads) {
