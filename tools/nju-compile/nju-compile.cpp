@@ -116,13 +116,14 @@ static cl::opt<std::string> sysroot(
              "Debian's packages for cross compilation are)"));
 static cl::opt<std::string> compute(
     "compute", cl::init("auto"), cl::value_desc("TYPE"), cl::cat(category),
-    cl::desc("what products are computed in: f32; bf16: with f16 and bf16 "
-             "weights, by AMX or AVX512-BF16, weights and activations rounded "
-             "to bf16 (in a library for x86-64, where the processor has one of "
-             "them); auto (default): bf16 with bf16 weights where that is "
-             "faster, by AMX or on AMD's Zen 4 and later, and with more than "
-             "24 tokens at once and quantized weights by AMX, else f32; where AMX "
-             "multiplies more than 24 tokens, their attention, too"));
+    cl::desc(
+        "what products are computed in: f32; bf16: with f16 and bf16 "
+        "weights, by AMX or AVX512-BF16, weights and activations rounded "
+        "to bf16 (in a library for x86-64, where the processor has one of "
+        "them); auto (default): bf16 with bf16 weights where that is "
+        "faster, by AMX or on AMD's Zen 4 and later, and with more than "
+        "24 tokens at once and quantized weights by AMX, else f32; where AMX "
+        "multiplies more than 24 tokens, their attention, too"));
 static cl::opt<std::string> quantize(
     "quantize", cl::value_desc("FORMAT"), cl::cat(category),
     cl::desc("quantize the weights of products and embeddings by LCQ: lcq4, "

@@ -125,15 +125,6 @@ TileAttention::TileAttention(AttentionOperands &operands, CacheReader &reader)
 // Tiles of bf16
 //===----------------------------------------------------------------------===//
 
-/// Two vectors of f32 as pairs of bf16, one element of each.
-static Value toPairs(KernelBuilder &k, Value even, Value odd) {
-  llvm::SmallVector<int64_t> order;
-  for (int64_t i = 0; i < kTileRows; ++i)
-    order.append({i, kTileRows + i});
-  Value both = k.toBF16(even, odd);
-  return vector::ShuffleOp::create(k.b, k.loc, both, both, order);
-}
-
 /// Queries times the scale. Behind the last row it is repeated, which nobody
 /// looks at.
 void TileAttention::packQueries(const AttentionUnit &unit) {

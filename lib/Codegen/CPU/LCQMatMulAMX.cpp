@@ -79,15 +79,11 @@ LCQTileEmitter::LCQTileEmitter(KernelBuilder &k, const CPUTarget &target,
 /// block: two of them, their elements in turn, are a row of a tile.
 void LCQTileEmitter::storePairs(ArrayRef<Value> columns, Value column,
                                 int64_t half) {
-  llvm::SmallVector<int64_t> order;
-  for (int64_t i = 0; i < kTileRows; ++i)
-    order.append({i, kTileRows + i});
   Value step = k.div(column, kTileDepth);
   Value first = k.div(k.rem(column, kTileDepth), 2);
   for (size_t j = 0; j < columns.size(); j += 2) {
-    Value both = k.toBF16(columns[j], columns[j + 1]);
-    Value mixed = vector::ShuffleOp::create(k.b, k.loc, both, both, order);
-    product.storeWeights(mixed, step, half, k.add(first, j / 2));
+    product.storeWeights(toPairs(k, columns[j], columns[j + 1]), step, half,
+                         k.add(first, j / 2));
   }
 }
 

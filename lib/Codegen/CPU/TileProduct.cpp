@@ -46,6 +46,14 @@ Value nju::zeroTile(KernelBuilder &k) {
   return amx::TileZeroOp::create(k.b, k.loc, sumsType(k));
 }
 
+Value nju::toPairs(KernelBuilder &k, Value even, Value odd) {
+  llvm::SmallVector<int64_t> order;
+  for (int64_t i = 0; i < kTileRows; ++i)
+    order.append({i, kTileRows + i});
+  Value both = k.toBF16(even, odd);
+  return vector::ShuffleOp::create(k.b, k.loc, both, both, order);
+}
+
 Value nju::addTileProduct(KernelBuilder &k, Value a, Value b, Value sums) {
   return amx::TileMulFOp::create(k.b, k.loc, sums.getType(), a, b, sums);
 }

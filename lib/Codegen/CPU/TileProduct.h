@@ -26,6 +26,9 @@ void storeTile(KernelBuilder &k, mlir::Value tile, mlir::Value memref,
                mlir::ValueRange indices);
 /// 16 x 16 zeros in f32.
 mlir::Value zeroTile(KernelBuilder &k);
+/// Two vectors of 16 f32 as a row of a tile of pairs: bf16, their elements in
+/// turn.
+mlir::Value toPairs(KernelBuilder &k, mlir::Value even, mlir::Value odd);
 /// `sums` and the products of 16 rows of 32 in bf16 and 16 pairs of rows.
 mlir::Value addTileProduct(KernelBuilder &k, mlir::Value a, mlir::Value b,
                            mlir::Value sums);
