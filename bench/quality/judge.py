@@ -121,10 +121,14 @@ class Judge:
             raise ValueError(f"'{text}' asks for {', '.join(unknown)}, expected "
                              f"{', '.join(EFFORTS + ACTIVATIONS)}")
         plan = self.model.folder / "plan.json"
-        plan.write_text(json.dumps({"default": "none", "embedding": "none", "head": "none",
-                                    "tensors": {self.model.plan_pattern: form}}))
+        decided = {"embedding": "none", "head": "none"}
         activations = next((w for w in words if w in ACTIVATIONS), "f32")
         options = [f"--quantize-plan={plan}", f"--activations={activations}", "--report"]
+        if budget := re.fullmatch(r"lcq:budget=([\d.]+)", form):
+            options.append(f"--bits-per-weight={budget[1]}")
+        else:
+            decided |= {"default": "none", "tensors": {self.model.plan_pattern: form}}
+        plan.write_text(json.dumps(decided))
         if set(words) & set(EFFORTS):
             options += self.model.calibration_options()
         if "refined" in words:

@@ -89,6 +89,8 @@ llvm::Error QuantizationPlan::parse(StringRef text) {
       if (!format)
         return format.takeError();
       *role->second = *format;
+      decidesEmbedding |= name == "embedding";
+      decidesHead |= name == "head";
       continue;
     }
     const llvm::json::Object *tensors = value.getAsObject();
@@ -132,6 +134,13 @@ const QuantizationPlan::Rule *QuantizationPlan::findRule(StringRef name) const {
   auto rule = llvm::find_if(
       rules, [&](const Rule &rule) { return matches(rule.pattern, name); });
   return rule == rules.end() ? nullptr : &*rule;
+}
+
+bool QuantizationPlan::decides(const QuantizableWeight &weight) const {
+  ParamOp param = weight.param;
+  if (names(param.getSymName()))
+    return true;
+  return weight.isHead ? decidesHead : weight.isEmbedding && decidesEmbedding;
 }
 
 bool QuantizationPlan::isLargeEnough(const QuantizableWeight &weight) {

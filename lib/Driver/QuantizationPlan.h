@@ -45,6 +45,12 @@ public:
   /// quantized is only changed by these.
   bool names(llvm::StringRef weight) const { return findRule(weight); }
 
+  /// Whether the file says a format, or none, for the weight itself or for its
+  /// role, and not just for all others.
+  bool decides(const QuantizableWeight &weight) const;
+  /// Whether weights that it does not decide about get a format.
+  bool hasDefault() const { return matrices.has_value(); }
+
 private:
   struct Rule {
     std::string pattern; ///< A name, in which * is any text.
@@ -54,6 +60,7 @@ private:
   const Rule *findRule(llvm::StringRef name) const;
 
   Format matrices, embedding, head;
+  bool decidesEmbedding = false, decidesHead = false;
   std::vector<Rule> rules;
   std::string source; ///< The file, for errors.
 };

@@ -83,10 +83,10 @@ llvm::Error Quantizer::check() {
           name + " is for quantized weights, expected --quantize, "
                  "--quantize-plan or --bits-per-weight");
   if (options.bitsPerWeight) {
-    if (!options.quantize.empty() || !options.quantizePlan.empty())
+    if (!options.quantize.empty())
       return llvm::createStringError(
-          "--bits-per-weight chooses the formats itself, expected neither "
-          "--quantize nor --quantize-plan with it");
+          "--bits-per-weight chooses the formats itself, expected no "
+          "--quantize with it");
     if (!std::isfinite(*options.bitsPerWeight) || *options.bitsPerWeight <= 0)
       return llvm::createStringError(
           llvm::formatv("--bits-per-weight is {0}, expected a number above 0",
@@ -100,6 +100,11 @@ llvm::Error Quantizer::check() {
   if (!read)
     return read.takeError();
   plan = std::move(*read);
+  if (options.bitsPerWeight && plan.hasDefault())
+    return llvm::createStringError(
+        "--bits-per-weight chooses the formats of what the plan '" +
+        options.quantizePlan +
+        "' does not name, expected no \"default\" in it but none");
   return llvm::Error::success();
 }
 
@@ -182,9 +187,19 @@ LogicalResult Quantizer::readTokens(ModuleOp module) {
   return success();
 }
 
-llvm::Expected<std::vector<QuantizationPlan::Format>>
-Quantizer::chooseByBudget(ModuleOp module,
-                          ArrayRef<QuantizableWeight> weights) {
+/// Chooses the formats of weights that the plan does not decide about.
+llvm::Error
+Quantizer::chooseByBudget(ModuleOp module, ArrayRef<QuantizableWeight> all,
+                          MutableArrayRef<QuantizationPlan::Format> formats) {
+  SmallVector<QuantizableWeight> weights;
+  for (const QuantizableWeight &weight : all)
+    if (!plan.decides(weight))
+      weights.push_back(weight);
+  if (weights.empty() && !all.empty())
+    return llvm::createStringError(
+        "the plan '" + options.quantizePlan +
+        "' decides about all weights, expected some that "
+        "--bits-per-weight can choose a format for");
   progress.begin("choose the bits of weights");
   auto show = [&](uint64_t done, uint64_t total) {
     progress.update(done, total);
@@ -194,11 +209,18 @@ Quantizer::chooseByBudget(ModuleOp module,
     FileParamSource source(module);
     if (llvm::Error failed =
             budget.measureOutputs(programOf(module), tokens, source, show))
-      return std::move(failed);
+      return failed;
   } else if (llvm::Error failed = budget.measureWeights(show)) {
-    return std::move(failed);
+    return failed;
   }
-  return budget.choose();
+  auto chosen = budget.choose();
+  if (!chosen)
+    return chosen.takeError();
+  const QuantizationPlan::Format *next = chosen->data();
+  for (auto [weight, format] : llvm::zip_equal(all, formats))
+    if (!plan.decides(weight))
+      format = *next++;
+  return llvm::Error::success();
 }
 
 /// Asks that weights which came quantized stay so. Where no kernel has its
@@ -260,9 +282,8 @@ LogicalResult Quantizer::rewrite(ModuleOp module, bool hasKernels) {
   if (failed(readTokens(module)) || (hasKernels && failed(keepExact(exact))))
     return failure();
   if (options.bitsPerWeight)
-    formats = chooseByBudget(module, weights);
-  if (!formats)
-    return module.emitError() << llvm::toString(formats.takeError());
+    if (llvm::Error failed = chooseByBudget(module, weights, *formats))
+      return module.emitError() << llvm::toString(std::move(failed));
   for (auto [weight, format] : llvm::zip_equal(weights, *formats))
     if (format)
       weight.param->setAttr(kQuantizeAttr,

@@ -76,9 +76,9 @@ private:
   llvm::Error quantizeWithoutData(Job &job);
   mlir::LogicalResult readTokens(mlir::ModuleOp module);
   llvm::Error generateText(mlir::func::FuncOp step);
-  llvm::Expected<std::vector<QuantizationPlan::Format>>
-  chooseByBudget(mlir::ModuleOp module,
-                 llvm::ArrayRef<QuantizableWeight> weights);
+  llvm::Error
+  chooseByBudget(mlir::ModuleOp module, llvm::ArrayRef<QuantizableWeight> all,
+                 llvm::MutableArrayRef<QuantizationPlan::Format> formats);
   llvm::Error run();
   llvm::Error refineMatrices(ParamSource &source);
   llvm::Error save(Job &job, const lcq::QuantizedMatrix &matrix,

@@ -143,7 +143,8 @@ static FractionOption bitsPerWeight(
              "bits in groups of 32 to 128, so that all together take no more "
              "than B bits a weight, everything counted, and lose least; by "
              "what the outputs lose with --calibration (much better), else by "
-             "the weights"));
+             "the weights; what a --quantize-plan without \"default\" names is "
+             "as it says, and not counted"));
 static cl::opt<std::string>
     savePlan("save-plan", cl::value_desc("FILE"), cl::cat(category),
              cl::desc("write the format of each weight to a file, which "
