@@ -23,6 +23,7 @@
 
 #include "AttentionAMX.h"
 #include "AttentionOperands.h"
+#include "LCQWeights.h"
 
 using namespace mlir;
 using namespace nju;
@@ -169,6 +170,7 @@ AttentionEmitter::AttentionEmitter(KernelBuilder &k, const CPUTarget &target,
                                    func::FuncOp function, Value slopes,
                                    func::FuncOp tiles)
     : AttentionOperands(k, options, AttentionShape(options, target).parts,
+                        LCQRowsLayout::getRowsBeforeTiles(target),
                         function.getArguments(), slopes),
       shape(options, target), tiles(tiles), arguments(function.getArguments()),
       reader(k, addresses, shape.scoreVectors * k.lanes / kCacheBlock,
@@ -180,7 +182,7 @@ AttentionEmitter::AttentionEmitter(KernelBuilder &k, const CPUTarget &target,
   most = k.index(shape.maxTokens);
   if (tiles)
     most = k.select(
-        k.less(k.index(kTokensBeforeTiles), k.dim(q, 0)),
+        k.less(k.index(fewTokens), k.dim(q, 0)),
         k.index(std::max(getTileRows(options) / shape.heads, shape.maxTokens)),
         most);
 }
@@ -688,7 +690,8 @@ KernelLibrary::cachedAttention(const CachedAttentionOptions &options) {
     tiles = create(name + "_amx", extended);
     emit(tiles, [&](KernelBuilder &k, Value slopes) {
       emitTileAttention(k, options, AttentionShape(options, target).parts,
-                        tiles, slopes);
+                        LCQRowsLayout::getRowsBeforeTiles(target), tiles,
+                        slopes);
     });
   }
   func::FuncOp function = create(name, arguments);

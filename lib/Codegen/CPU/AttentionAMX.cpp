@@ -398,13 +398,14 @@ void TileAttention::emit(const AttentionUnit &unit) {
 
 void nju::emitTileAttention(KernelBuilder &k,
                             const CachedAttentionOptions &options,
-                            int64_t parts, func::FuncOp function,
-                            Value slopes) {
+                            int64_t parts, int64_t fewTokens,
+                            func::FuncOp function, Value slopes) {
   // Inlined, its tiles would be configured, and its stack taken, for few rows,
   // too.
   function->setAttr("passthrough", k.b.getStrArrayAttr({"noinline"}));
   ValueRange arguments = function.getArguments();
-  AttentionOperands operands(k, options, parts, arguments.drop_back(4), slopes);
+  AttentionOperands operands(k, options, parts, fewTokens,
+                             arguments.drop_back(4), slopes);
   CacheReader reader(k, operands.addresses, /*blocks=*/1, kAttentionChunk);
   ValueRange own = arguments.take_back(4);
   AttentionRun run;

@@ -15,20 +15,17 @@
 
 namespace nju {
 
-/// Tokens of a batch up to which no unit is computed by tiles.
-inline constexpr int64_t kTokensBeforeTiles = 24;
-
 /// Most rows of a unit.
 int64_t getTileRows(const CachedAttentionOptions &options);
 
 /// Emits the body of `function`: what a unit of many rows gives. It has the
 /// arguments of `KernelLibrary::cachedAttention` and, as indices, the unit's
 /// first token, number of tokens, first position and number among the units of
-/// its tokens, for each of which there are `parts` a key/value head. `slopes`:
-/// a memref<Hxf32>, or null.
+/// its tokens, for each of which there are `parts` a key/value head; a batch
+/// has more than `fewTokens` tokens then. `slopes`: a memref<Hxf32>, or null.
 void emitTileAttention(KernelBuilder &k, const CachedAttentionOptions &options,
-                       int64_t parts, mlir::func::FuncOp function,
-                       mlir::Value slopes);
+                       int64_t parts, int64_t fewTokens,
+                       mlir::func::FuncOp function, mlir::Value slopes);
 
 } // namespace nju
 

@@ -7,7 +7,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "AttentionOperands.h"
-#include "AttentionAMX.h"
 #include "TileProduct.h"
 
 using namespace mlir;
@@ -17,15 +16,15 @@ using Value = AttentionOperands::Value;
 
 AttentionOperands::AttentionOperands(KernelBuilder &k,
                                      const CachedAttentionOptions &options,
-                                     int64_t parts, ValueRange arguments,
-                                     Value slopes)
+                                     int64_t parts, int64_t fewTokens,
+                                     ValueRange arguments, Value slopes)
     : k(k), options(options), group(options.heads / options.kvHeads),
-      parts(parts), worker(arguments[0]), workers(arguments[1]),
-      cacheTokens(arguments[4]), scale(arguments[5]), q(arguments[6]),
-      positions(arguments[7]), sequences(arguments[8]), y(arguments[10]),
-      partials(arguments[11]), counters(arguments[12]), slopes(slopes),
-      addresses(k, arguments[9], arguments[2], arguments[3], cacheTokens,
-                options.getCacheLayout()) {
+      parts(parts), fewTokens(fewTokens), worker(arguments[0]),
+      workers(arguments[1]), cacheTokens(arguments[4]), scale(arguments[5]),
+      q(arguments[6]), positions(arguments[7]), sequences(arguments[8]),
+      y(arguments[10]), partials(arguments[11]), counters(arguments[12]),
+      slopes(slopes), addresses(k, arguments[9], arguments[2], arguments[3],
+                                cacheTokens, options.getCacheLayout()) {
   if (options.packs)
     packed = getRowTiles(k, arguments[13], k.dim(q, 0),
                          k.index(options.heads * options.headDim));
@@ -136,6 +135,6 @@ void AttentionOperands::storePair(Value low, Value high, Value token,
   int64_t headSteps = options.headDim / kTileDepth;
   Value step = k.add(k.mul(head, headSteps), column / kTileDepth);
   k.ifThenElse(
-      k.less(k.index(kTokensBeforeTiles), k.dim(q, 0)),
+      k.less(k.index(fewTokens), k.dim(q, 0)),
       [&] { storeTileRow(k, low, high, packed, token, step); }, store);
 }

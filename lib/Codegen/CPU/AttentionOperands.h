@@ -45,10 +45,11 @@ public:
   using Value = KernelBuilder::Value;
   using Values = KernelBuilder::Values;
 
-  /// The heads of a group make `parts` units. `slopes`: a memref<Hxf32>, or
-  /// null.
+  /// The heads of a group make `parts` units. No tiles are used up to
+  /// `fewTokens` tokens. `slopes`: a memref<Hxf32>, or null.
   AttentionOperands(KernelBuilder &k, const CachedAttentionOptions &options,
-                    int64_t parts, mlir::ValueRange arguments, Value slopes);
+                    int64_t parts, int64_t fewTokens,
+                    mlir::ValueRange arguments, Value slopes);
 
   /// Of a run that has its tokens.
   void setChunks(AttentionRun &run);
@@ -91,6 +92,7 @@ public:
   const CachedAttentionOptions &options;
   int64_t group; ///< Query heads of a key/value head.
   int64_t parts; ///< Units that they make.
+  int64_t fewTokens;
   Value worker, workers, cacheTokens, scale, q, positions, sequences, y;
   Value partials, counters, slopes;
   CacheAddresses addresses;

@@ -212,8 +212,7 @@ func::FuncOp KernelLibrary::packLCQRows(int64_t group,
   };
   if (hasLCQTiles(activations)) {
     Value x = function.getArgument(2), rows = k.dim(x, 0);
-    int64_t most = LCQRowsLayout::kBlocksBeforeTiles *
-                   LCQRowsLayout::getBlockRows(target, activations);
+    int64_t most = LCQRowsLayout::getRowsBeforeTiles(target);
     auto emitTiles = [&] {
       if (packed)
         return;

@@ -33,6 +33,10 @@ bool LCQLinearOptions::isValid() const {
 // LCQRowsLayout
 //===----------------------------------------------------------------------===//
 
+int64_t LCQRowsLayout::getRowsBeforeTiles(const CPUTarget &target) {
+  return kBlocksBeforeTiles * getBlockRows(target, ActivationType::Int8);
+}
+
 int64_t LCQRowsLayout::getBlockRows(const CPUTarget &target,
                                     ActivationType activations) {
   // Sums of a group and of all groups, and what they are made of.

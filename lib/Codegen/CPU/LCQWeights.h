@@ -30,6 +30,9 @@ public:
   /// Where tile products are for many rows: the blocks of these rows that are
   /// multiplied without. Dequantizing costs as much as so many rows.
   static constexpr int64_t kBlocksBeforeTiles = 2;
+  /// The rows that these have, of int8. All who pack rows, and all who read
+  /// them, have to agree.
+  static int64_t getRowsBeforeTiles(const CPUTarget &target);
   /// int8 digits of a number.
   static int64_t getDigits(ActivationType activations) {
     return activations == ActivationType::Int16 ? 2 : 1;
