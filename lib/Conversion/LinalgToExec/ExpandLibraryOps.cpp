@@ -479,10 +479,12 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
       b, b.getF32FloatAttr(op.getScale().convertToDouble())));
   Value query = flatten(b, contiguous(b, op.getQuery()), 2);
   Value output = contiguous(b, op.getOutput());
-  Value rows = flatten(b, output, 2);
-  llvm::SmallVector<Value> outs{rows, partials, arrivals};
+  Value heads = flatten(b, output, 2), rows;
+  llvm::SmallVector<Value> outs{heads, partials, arrivals};
   bool wholeSteps = options.headDim % 32 == 0;
   if (LinearOp reader = wholeSteps ? findReader(op) : LinearOp()) {
+    rows = memref::CollapseShapeOp::create(
+        b, heads, llvm::ArrayRef<ReassociationIndices>({{0}, {1, 2}}));
     prepareRows(b, reader, rows);
     options.packs = true;
     outs.push_back(ready->copies[0]);
@@ -490,7 +492,7 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
   launch(b, library.cachedAttention(options), scalars,
          {query, positions, sequences, cache}, outs);
   if (ready)
-    finishRows(b, flatten(b, flatten(b, output, 2), 1));
+    finishRows(b, rows);
   if (output != op.getOutput())
     memref::CopyOp::create(b, output, op.getOutput());
   op.erase();

@@ -110,6 +110,7 @@ func.func @result_of_the_function(%x: memref<?x64xf32>, %c: memref<4x544xi8>, %b
 #lcq = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>
 
 // CHECK-LABEL: func.func @step
+// CHECK: memref.collapse_shape %{{.*}} {{\[\[}}0], [1, 2]] : memref<?x2x32xf32> into memref<?x64xf32>
 // CHECK: exec.launch @nju_cached_attention_2x2x32_tiles_packs {{.*}} outs({{.*}} memref<?x?xi8>)
 // CHECK: exec.launch @nju_pack_lcq_rows_32_few
 // CHECK: exec.launch @nju_lcq_linear_4x32x1x8 ins
