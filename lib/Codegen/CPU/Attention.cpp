@@ -446,10 +446,8 @@ void AttentionEmitter::emitChunk(const AttentionUnit &unit, Value chunk,
     tile.size = k.sub(tileEnd, tile.begin);
     tile.first = positionOf(unit, tile.begin);
     tile.last = positionOf(unit, k.sub(tileEnd, k.index(1)));
-    Value seen =
-        k.both(k.less(chunk, k.add(tile.last, 1)),
-               k.less(windowBegin(tile.first), k.add(chunk, kAttentionChunk)));
-    k.ifThen(seen, [&] { emitTile(unit, tile, chunk, whole, stored); });
+    k.ifThen(see(tile.first, tile.last, chunk),
+             [&] { emitTile(unit, tile, chunk, whole, stored); });
   });
 }
 

@@ -143,9 +143,8 @@ void TileAttention::packQueries(const AttentionUnit &unit) {
     };
     for (int64_t step = 0; step < headSteps; ++step) {
       int64_t column = step * kTileDepth;
-      k.storeVector(k.toBF16(load(column), load(column + kTileRows)), queries,
-                    {k.div(row, kTileRows), k.index(step),
-                     k.rem(row, kTileRows), k.index(0)});
+      storeTileRow(k, load(column), load(column + kTileRows), queries, row,
+                   k.index(step));
     }
   });
 }
@@ -281,9 +280,8 @@ void TileAttention::emitWeights(Value unitRow, Value row, int64_t steps) {
   for (Value &value : own)
     value = k.exp2OfNonPositive(k.fma(value, factor, shift));
   for (int64_t step = 0; step < steps; ++step)
-    k.storeVector(k.toBF16(own[2 * step], own[2 * step + 1]), weights,
-                  {k.div(row, kTileRows), k.index(step), k.rem(row, kTileRows),
-                   k.index(0)});
+    storeTileRow(k, own[2 * step], own[2 * step + 1], weights, row,
+                 k.index(step));
   Value sum = k.loadVector(weightSums, {unitRow, k.index(0)});
   for (Value value : own)
     sum = k.addf(sum, value);
@@ -345,10 +343,8 @@ void TileAttention::emitRows(const AttentionUnit &unit, Value pair,
   Value end = k.min(k.add(begin, kRows), unit.rows);
   Value first = operands.positionOf(unit, begin);
   Value last = operands.positionOf(unit, k.sub(end, one));
-  Value chunkEnd = k.add(chunk, kAttentionChunk);
-  Value seen = k.both(k.less(chunk, k.add(last, 1)),
-                      k.less(operands.windowBegin(first), chunkEnd));
-  k.ifThen(seen, [&] {
+  k.ifThen(operands.see(first, last, chunk), [&] {
+    Value chunkEnd = k.add(chunk, kAttentionChunk);
     Value count = k.sub(k.min(chunkEnd, k.add(last, 1)), chunk);
     Value steps = k.ceilDiv(count, kTileDepth);
     emitScores(pair, steps);

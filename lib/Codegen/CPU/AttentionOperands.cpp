@@ -59,9 +59,9 @@ Value AttentionOperands::windowBegin(Value position) {
   return k.sub(past, k.min(past, k.index(*options.window)));
 }
 
-Value AttentionOperands::sees(Value position, Value chunk) {
-  return k.both(k.less(chunk, k.add(position, 1)),
-                k.less(windowBegin(position), k.add(chunk, kAttentionChunk)));
+Value AttentionOperands::see(Value first, Value last, Value chunk) {
+  return k.both(k.less(chunk, k.add(last, 1)),
+                k.less(windowBegin(first), k.add(chunk, kAttentionChunk)));
 }
 
 void AttentionOperands::emitMask(const AttentionUnit &unit, Value unitRow,

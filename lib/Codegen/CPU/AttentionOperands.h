@@ -57,8 +57,13 @@ public:
 
   /// The first position that the token at `position` sees.
   Value windowBegin(Value position);
-  /// The token at `position` sees something of the chunk.
-  Value sees(Value position, Value chunk);
+  /// Some token at a position from `first` to `last` sees something of the
+  /// chunk.
+  Value see(Value first, Value last, Value chunk);
+  /// The token at `position` does.
+  Value sees(Value position, Value chunk) {
+    return see(position, position, chunk);
+  }
   /// Where keys and values of a block of a unit begin.
   Value keysAt(const AttentionUnit &unit, Value block) {
     return k.add(unit.keys, k.mul(block, addresses.keyBlock));

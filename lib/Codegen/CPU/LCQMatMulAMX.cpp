@@ -81,10 +81,9 @@ void LCQTileEmitter::storePairs(ArrayRef<Value> columns, Value column,
                                 int64_t half) {
   Value step = k.div(column, kTileDepth);
   Value first = k.div(k.rem(column, kTileDepth), 2);
-  for (size_t j = 0; j < columns.size(); j += 2) {
+  for (size_t j = 0; j < columns.size(); j += 2)
     product.storeWeights(toPairs(k, columns[j], columns[j + 1]), step, half,
                          k.add(first, j / 2));
-  }
 }
 
 /// Of a group of a tile, the sets that are in the block.

@@ -218,8 +218,8 @@ func::FuncOp KernelLibrary::packLCQRows(int64_t group,
         return;
       auto share =
           k.share(rows, function.getArgument(0), function.getArgument(1));
-      Value packed = asTiles(k, k.flatten(function.getArgument(3)));
-      emitPackTiles(k, x, packed, share.first, share.second);
+      Value tiles = asTiles(k, k.flatten(function.getArgument(3)));
+      emitPackTiles(k, x, tiles, share.first, share.second);
     };
     k.ifThenElse(k.less(k.index(most), rows), emitTiles, emitIntegers);
   } else {
