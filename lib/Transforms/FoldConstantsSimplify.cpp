@@ -25,7 +25,8 @@ public:
       : shapes(shapes), builder(builder) {}
 
   Value simplify(AndOp op) {
-    return simplifyNeutral(op, [](double x) { return x != 0; });
+    return isBool(op) ? simplifyNeutral(op, [](double x) { return x != 0; })
+                      : Value();
   }
   Value simplify(BroadcastToOp op) { return ifSame(op, op.getInput()); }
   Value simplify(CastOp op);
@@ -49,6 +50,9 @@ public:
   Value simplify(UnsqueezeOp op) { return ifSame(op, rootOf(op.getInput())); }
 
 private:
+  static bool isBool(Operation *op) {
+    return getElementTypeOrSelf(op->getResult(0).getType()).isInteger(1);
+  }
   Dims dims(Value value) { return Dims(shapes.dims(value)); }
   /// `value` if it has the type and the dimensions of the op's result.
   Value ifSame(Operation *op, Value value);

@@ -125,17 +125,27 @@ std::vector<Graph> unaryGraphs() {
     const char *name;
     double lowest, highest, tolerance;
   };
-  static const Unary unaries[] = {
-      {"abs", -9, 9, 0},        {"ceil", -9, 9, 0},
-      {"cos", -1e4, 1e4, 1e-6}, {"erf", -5, 5, 5e-7},
-      {"exp", -30, 5, 5e-7},    {"floor", -9, 9, 0},
-      {"gelu", -9, 9, 1e-6},    {"log", 1e-6, 100, 5e-7},
-      {"neg", -9, 9, 0},        {"reciprocal", 0.1, 5, 2e-7},
-      {"relu", -9, 9, 0},       {"round", -9, 9, 0},
-      {"rsqrt", 0.1, 9, 2e-7},  {"sigmoid", -30, 30, 5e-7},
-      {"sign", -9, 9, 0},       {"silu", -30, 30, 1e-6},
-      {"sin", -1e4, 1e4, 1e-6}, {"softplus", -30, 30, 1e-6},
-      {"sqrt", 0, 9, 2e-7},     {"tanh", -9, 9, 5e-7}};
+  static const Unary unaries[] = {{"abs", -9, 9, 0},
+                                  {"atan", -20, 20, 5e-7},
+                                  {"ceil", -9, 9, 0},
+                                  {"cos", -1e4, 1e4, 1e-6},
+                                  {"erf", -5, 5, 5e-7},
+                                  {"exp", -30, 5, 5e-7},
+                                  {"floor", -9, 9, 0},
+                                  {"gelu", -9, 9, 1e-6},
+                                  {"log", 1e-6, 100, 5e-7},
+                                  {"neg", -9, 9, 0},
+                                  {"reciprocal", 0.1, 5, 2e-7},
+                                  {"relu", -9, 9, 0},
+                                  {"round", -9, 9, 0},
+                                  {"rsqrt", 0.1, 9, 2e-7},
+                                  {"sigmoid", -30, 30, 5e-7},
+                                  {"sign", -9, 9, 0},
+                                  {"silu", -30, 30, 1e-6},
+                                  {"sin", -1e4, 1e4, 1e-6},
+                                  {"softplus", -30, 30, 1e-6},
+                                  {"sqrt", 0, 9, 2e-7},
+                                  {"tanh", -9, 9, 5e-7}};
   static std::vector<std::string> texts;
   texts.reserve(std::size(unaries) + 1);
   for (const Unary &unary : unaries) {
@@ -209,6 +219,34 @@ func.func @main(%a: tensor<?xui8> {nju.dims = ["n"]}, %b: tensor<?xui8> {nju.dim
      0,
      0,
      255},
+    {"bits",
+     R"(
+func.func @main(%a: tensor<?xi8> {nju.dims = ["n"]}, %b: tensor<?xi8> {nju.dims = ["n"]}) -> (tensor<?xi8>, tensor<?xi8>, tensor<?xi8>, tensor<?xi8>, tensor<?xi8>, tensor<?xi8>) {
+  %ten = nju.constant dense<10> : tensor<i8>
+  %count = nju.mod %b, %ten : (tensor<?xi8>, tensor<i8>) -> tensor<?xi8>
+  %and = nju.and %a, %b : (tensor<?xi8>, tensor<?xi8>) -> tensor<?xi8>
+  %or = nju.or %a, %b : (tensor<?xi8>, tensor<?xi8>) -> tensor<?xi8>
+  %xor = nju.xor %a, %b : (tensor<?xi8>, tensor<?xi8>) -> tensor<?xi8>
+  %not = nju.not %a : (tensor<?xi8>) -> tensor<?xi8>
+  %left = nju.shift_left %a, %count : (tensor<?xi8>, tensor<?xi8>) -> tensor<?xi8>
+  %right = nju.shift_right %a, %count : (tensor<?xi8>, tensor<?xi8>) -> tensor<?xi8>
+  return %and, %or, %xor, %not, %left, %right : tensor<?xi8>, tensor<?xi8>, tensor<?xi8>, tensor<?xi8>, tensor<?xi8>, tensor<?xi8>
+})",
+     {{{200}, {200}}, {{17}, {17}}, {{0}, {0}}},
+     0,
+     -128,
+     127},
+    {"unsigned_shifts",
+     R"(
+func.func @main(%a: tensor<?xui64> {nju.dims = ["n"]}, %b: tensor<?xui64> {nju.dims = ["n"]}) -> (tensor<?xui64>, tensor<?xui64>) {
+  %left = nju.shift_left %a, %b : (tensor<?xui64>, tensor<?xui64>) -> tensor<?xui64>
+  %right = nju.shift_right %a, %b : (tensor<?xui64>, tensor<?xui64>) -> tensor<?xui64>
+  return %left, %right : tensor<?xui64>, tensor<?xui64>
+})",
+     {{{200}, {200}}},
+     0,
+     0,
+     80},
     {"logic_and_select",
      R"(
 func.func @main(%a: tensor<?x?xi1> {nju.dims = ["n", "m"]}, %b: tensor<?x?xi1> {nju.dims = ["n", "m"]}, %x: tensor<?x?xf32> {nju.dims = ["n", "m"]}) -> (tensor<?x?xf32>, tensor<?x?xi1>) {
@@ -509,6 +547,45 @@ func.func @main(%a: tensor<?x3xf32>, %i: tensor<2x1xi64>, %u: tensor<2x3xf32>) -
      0,
      0,
      3},
+    {"empty_parts_at_the_end",
+     R"(
+func.func @main(%a: tensor<?x8xf32>) -> (tensor<?x0xf32>, tensor<?x8xf32>) {
+  %end = nju.constant dense<8> : tensor<1xi64>
+  %one = nju.constant dense<1> : tensor<1xi64>
+  %x = nju.slice %a, %end, %end, %one {axes = array<i64: 1>} : (tensor<?x8xf32>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<?x0xf32>
+  %y = nju.concat %a, %x {axis = 1 : i64} : (tensor<?x8xf32>, tensor<?x0xf32>) -> tensor<?x8xf32>
+  return %x, %y : tensor<?x0xf32>, tensor<?x8xf32>
+})",
+     {{{3, 8}}, {{0, 8}}},
+     0},
+    {"scatter_nd_reductions",
+     R"(
+func.func @main(%a: tensor<?x3xf32>, %i: tensor<5x1xi64>, %u: tensor<5x3xf32>, %b: tensor<?xui8>, %j: tensor<5x1xi64>, %v: tensor<5xui8>) -> (tensor<?x3xf32>, tensor<?x3xf32>, tensor<?x3xf32>, tensor<?xui8>) {
+  %x = nju.scatter_nd %a, %i, %u {reduction = #nju<scatter_reduction add>} : (tensor<?x3xf32>, tensor<5x1xi64>, tensor<5x3xf32>) -> tensor<?x3xf32>
+  %y = nju.scatter_nd %a, %i, %u {reduction = #nju<scatter_reduction mul>} : (tensor<?x3xf32>, tensor<5x1xi64>, tensor<5x3xf32>) -> tensor<?x3xf32>
+  %z = nju.scatter_nd %a, %i, %u {reduction = #nju<scatter_reduction max>} : (tensor<?x3xf32>, tensor<5x1xi64>, tensor<5x3xf32>) -> tensor<?x3xf32>
+  %w = nju.scatter_nd %b, %j, %v {reduction = #nju<scatter_reduction min>} : (tensor<?xui8>, tensor<5x1xi64>, tensor<5xui8>) -> tensor<?xui8>
+  return %x, %y, %z, %w : tensor<?x3xf32>, tensor<?x3xf32>, tensor<?x3xf32>, tensor<?xui8>
+})",
+     {{{4, 3}, {5, 1}, {5, 3}, {4}, {5, 1}, {5}}},
+     2e-6,
+     0,
+     3},
+    {"top_k",
+     R"(
+func.func @main(%a: tensor<?x?xf32>, %b: tensor<?x4x?xi8>) -> (tensor<?x2xi64>, tensor<?x4x?xi64>, tensor<?x?xi64>) {
+  %x = nju.top_k %a {axis = 1 : i64, count = 2 : i64} : (tensor<?x?xf32>) -> tensor<?x2xi64>
+  %y = nju.top_k %b {axis = 1 : i64, count = 4 : i64, least} : (tensor<?x4x?xi8>) -> tensor<?x4x?xi64>
+  %z = nju.top_k %a {axis = 0 : i64, count = 0 : i64} : (tensor<?x?xf32>) -> tensor<?x?xi64>
+  return %x, %y, %z : tensor<?x2xi64>, tensor<?x4x?xi64>, tensor<?x?xi64>
+})",
+     {{{3, 5}, {2, 4, 3}},
+      {{1, 2}, {1, 4, 1}},
+      {{0, 7}, {0, 4, 7}},
+      {{5, 64}, {3, 4, 17}}},
+     0,
+     -2,
+     2},
     {"cum_sum", R"(
 func.func @main(%a: tensor<?x?xi64>) -> (tensor<?x?xi64>, tensor<?x?xi64>, tensor<?x?xi64>) {
   %x = nju.cum_sum %a {axis = 1 : i64} : (tensor<?x?xi64>) -> tensor<?x?xi64>

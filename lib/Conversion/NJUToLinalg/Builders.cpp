@@ -376,18 +376,30 @@ Value Lowering::transpose(Value tensor, ArrayRef<int64_t> permutation) {
       {map}, [](ImplicitLocOpBuilder &, ValueRange args) { return args[0]; });
 }
 
+/// A part that is empty may begin behind the last element, where the tensor
+/// dialect has no slices.
+static bool isEmpty(ArrayRef<OpFoldResult> sizes) {
+  return llvm::any_of(
+      sizes, [](OpFoldResult size) { return getConstantIntValue(size) == 0; });
+}
+
 Value Lowering::slice(Value tensor, ArrayRef<Value> offsets,
                       ArrayRef<Value> sizes, RankedTensorType type) {
   llvm::SmallVector<OpFoldResult> ones(sizes.size(), b.getIndexAttr(1));
   llvm::SmallVector<Value> refined = refine(type, sizes);
-  Value result = tensor::ExtractSliceOp::create(b, tensor, fold(offsets),
-                                                fold(refined), ones);
+  llvm::SmallVector<OpFoldResult> folded = fold(refined);
+  if (isEmpty(folded))
+    return empty(type, refined);
+  Value result =
+      tensor::ExtractSliceOp::create(b, tensor, fold(offsets), folded, ones);
   setDims(result, refined);
   return castTo(result, type);
 }
 
 Value Lowering::insert(Value source, Value into, ArrayRef<Value> offsets) {
   llvm::SmallVector<OpFoldResult> sizes = fold(dims(source));
+  if (isEmpty(sizes))
+    return into;
   llvm::SmallVector<OpFoldResult> ones(sizes.size(), b.getIndexAttr(1));
   llvm::SmallVector<int64_t> shape;
   for (OpFoldResult size : sizes)

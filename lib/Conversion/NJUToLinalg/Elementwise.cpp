@@ -57,6 +57,7 @@ private:
   Value floatRemainder(Value lhs, Value rhs, bool truncated);
   Value remainder(Value lhs, Value rhs, bool truncated);
   Value power(Value lhs, Value rhs);
+  Value shift(Value x, Value count, bool left);
   Value castFromFloat(Value x, Type to);
   Value isZero(Value x) {
     return make<arith::CmpIOp>(arith::CmpIPredicate::eq, x, number(x, 0));
@@ -101,6 +102,7 @@ Value Element::floatUnary(Operation *op, Value x) {
   using namespace nju;
   return llvm::TypeSwitch<Operation *, Value>(op)
       .Case<AbsOp>([&](auto) { return make<math::AbsFOp>(x); })
+      .Case<AtanOp>([&](auto) { return make<math::AtanOp>(x); })
       .Case<CeilOp>([&](auto) { return make<math::CeilOp>(x); })
       .Case<CosOp>([&](auto) { return make<math::CosOp>(x); })
       .Case<ErfOp>([&](auto) { return make<math::ErfOp>(x); })
@@ -140,7 +142,7 @@ Value Element::integerUnary(Operation *op, Value x) {
   if (isa<CeilOp, FloorOp, RoundOp>(op))
     return x;
   if (isa<NotOp>(op))
-    return make<arith::XOrIOp>(x, number(x, 1));
+    return make<arith::XOrIOp>(x, number(x, x.getType().isInteger(1) ? 1 : -1));
   if (isa<IsInfOp, IsNaNOp>(op))
     return emitNumber(b, b.getI1Type(), 0);
   Value zero = number(x, 0);
@@ -230,6 +232,20 @@ Value Element::power(Value lhs, Value rhs) {
   return make<arith::FPToSIOp>(type, result);
 }
 
+/// Counts that are no less than the width have no meaning to `arith`.
+Value Element::shift(Value x, Value count, bool left) {
+  unsigned width = x.getType().getIntOrFloatBitWidth();
+  Value isLess = make<arith::CmpIOp>(arith::CmpIPredicate::ult, count,
+                                     number(count, width));
+  if (!left && !isUnsigned)
+    return make<arith::ShRSIOp>(
+        x, make<arith::SelectOp>(isLess, count, number(count, width - 1)));
+  Value known = make<arith::SelectOp>(isLess, count, number(count, 0));
+  Value shifted = left ? Value(make<arith::ShLIOp>(x, known))
+                       : Value(make<arith::ShRUIOp>(x, known));
+  return make<arith::SelectOp>(isLess, shifted, number(x, 0));
+}
+
 Value Element::binary(Operation *op, Value x, Value y) {
   using namespace nju;
   if (isa<PowOp>(op))
@@ -264,6 +280,8 @@ Value Element::binary(Operation *op, Value x, Value y) {
       .Case<AndOp>([&](auto) { return make<arith::AndIOp>(x, y); })
       .Case<OrOp>([&](auto) { return make<arith::OrIOp>(x, y); })
       .Case<XorOp>([&](auto) { return make<arith::XOrIOp>(x, y); })
+      .Case<ShiftLeftOp>([&](auto) { return shift(x, y, /*left=*/true); })
+      .Case<ShiftRightOp>([&](auto) { return shift(x, y, /*left=*/false); })
       .Default([](Operation *) { return Value(); });
 }
 
@@ -354,9 +372,10 @@ Value nju::lowering::emitElement(Operation *op, ImplicitLocOpBuilder &b,
 /// True if the op has a meaning for its element type.
 static bool isDefined(Operation *op) {
   if (isa<FloatType>(elementTypeOf(op->getOperand(0))))
-    return !isa<nju::NotOp, nju::AndOp, nju::OrOp, nju::XorOp>(op);
-  return !isa<nju::CosOp, nju::ErfOp, nju::ExpOp, nju::GeluOp, nju::LogOp,
-              nju::RsqrtOp, nju::SigmoidOp, nju::SiluOp, nju::SinOp,
+    return !isa<nju::NotOp, nju::AndOp, nju::OrOp, nju::XorOp, nju::ShiftLeftOp,
+                nju::ShiftRightOp>(op);
+  return !isa<nju::AtanOp, nju::CosOp, nju::ErfOp, nju::ExpOp, nju::GeluOp,
+              nju::LogOp, nju::RsqrtOp, nju::SigmoidOp, nju::SiluOp, nju::SinOp,
               nju::SoftplusOp, nju::SqrtOp, nju::TanhOp, nju::SwiGLUOp>(op);
 }
 
@@ -405,12 +424,12 @@ static LogicalResult lowerElementwise(Operation *op, Lowering &lowering) {
 }
 
 void nju::lowering::populateElementwise(Table &table) {
-  table.addAll<AbsOp, CeilOp, CosOp, ErfOp, ExpOp, FloorOp, LogOp, NegOp,
-               ReciprocalOp, ReluOp, RoundOp, RsqrtOp, SigmoidOp, SignOp,
+  table.addAll<AbsOp, AtanOp, CeilOp, CosOp, ErfOp, ExpOp, FloorOp, LogOp,
+               NegOp, ReciprocalOp, ReluOp, RoundOp, RsqrtOp, SigmoidOp, SignOp,
                SiluOp, SinOp, SoftplusOp, SqrtOp, TanhOp, GeluOp, IsInfOp,
                IsNaNOp, NotOp, AddOp, DivOp, MaxOp, MinOp, MulOp, PowOp, SubOp,
-               ModOp, AndOp, OrOp, XorOp, CompareOp, SelectOp, CastOp>(
-      lowerElementwise);
+               ModOp, AndOp, OrOp, XorOp, ShiftLeftOp, ShiftRightOp, CompareOp,
+               SelectOp, CastOp>(lowerElementwise);
 }
 
 void nju::lowering::populateMLP(Table &table) {

@@ -272,6 +272,36 @@ serialLoops(Lowering &lowering, ArrayRef<Value> dims, ValueRange state,
   return llvm::to_vector(ValueRange(nest.results));
 }
 
+/// An element and its update.
+static Value combineScattered(ImplicitLocOpBuilder &b,
+                              nju::ScatterReduction reduction, Type elementType,
+                              Value before, Value update) {
+  using R = nju::ScatterReduction;
+  if (reduction == R::replace)
+    return update;
+  Value x = Lowering::load(b, before, elementType);
+  Value y = Lowering::load(b, update, elementType);
+  bool isFloat = isa<FloatType>(elementType);
+  bool isNatural = elementType.isUnsignedInteger() || elementType.isInteger(1);
+  auto make = [&](auto floats, auto naturals, auto integers) -> Value {
+    if (isFloat)
+      return decltype(floats)::create(b, x, y);
+    if (isNatural)
+      return decltype(naturals)::create(b, x, y);
+    return decltype(integers)::create(b, x, y);
+  };
+  Value result;
+  if (reduction == R::add)
+    result = make(arith::AddFOp(), arith::AddIOp(), arith::AddIOp());
+  else if (reduction == R::mul)
+    result = make(arith::MulFOp(), arith::MulIOp(), arith::MulIOp());
+  else if (reduction == R::max)
+    result = make(arith::MaximumFOp(), arith::MaxUIOp(), arith::MaxSIOp());
+  else
+    result = make(arith::MinimumFOp(), arith::MinUIOp(), arith::MinSIOp());
+  return Lowering::store(b, result, elementType);
+}
+
 /// Updates in order, one element at a time, so that the last one wins.
 static LogicalResult lowerScatterND(nju::ScatterNDOp op, Lowering &lowering) {
   Value input = lowering[op.getInput()], indices = lowering[op.getIndices()];
@@ -297,6 +327,10 @@ static LogicalResult lowerScatterND(nju::ScatterNDOp op, Lowering &lowering) {
         }
         llvm::append_range(position, place.drop_front(vectors));
         Value update = tensor::ExtractOp::create(b, updates, place);
+        if (op.getReduction() != nju::ScatterReduction::replace)
+          update = combineScattered(
+              b, op.getReduction(), op.getType().getElementType(),
+              tensor::ExtractOp::create(b, carried[0], position), update);
         Value next = tensor::InsertOp::create(b, update, carried[0], position);
         return llvm::SmallVector<Value>{next};
       });
@@ -340,6 +374,110 @@ static LogicalResult lowerCumSum(nju::CumSumOp op, Lowering &lowering) {
             Lowering::store(b, op.getExclusive() ? before : after, elementType);
         Value next = tensor::InsertOp::create(b, sum, carried[0], position);
         return llvm::SmallVector<Value>{next, after};
+      });
+  lowering.bind(op, result[0], dims);
+  return success();
+}
+
+/// The element as one of numbers that are ordered: NaN is beyond all of them.
+static Value orderable(ImplicitLocOpBuilder &b, Value x) {
+  if (!isa<FloatType>(x.getType()))
+    return x;
+  Value isNaN = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, x, x);
+  Value infinity =
+      emitNumber(b, x.getType(), std::numeric_limits<double>::infinity());
+  return arith::SelectOp::create(b, isNaN, infinity, x);
+}
+
+namespace {
+/// The loop of top_k over the elements of a row: the best of those that come
+/// after the one that was chosen before.
+struct TopKStep {
+  ImplicitLocOpBuilder &b;
+  bool isLeast, isNatural;
+
+  Value precedes(Value x, Value y) {
+    using F = arith::CmpFPredicate;
+    using I = arith::CmpIPredicate;
+    if (isa<FloatType>(x.getType()))
+      return arith::CmpFOp::create(b, isLeast ? F::OLT : F::OGT, x, y);
+    I predicate =
+        isNatural ? (isLeast ? I::ult : I::ugt) : (isLeast ? I::slt : I::sgt);
+    return arith::CmpIOp::create(b, predicate, x, y);
+  }
+  Value less(Value x, Value y) {
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::slt, x, y);
+  }
+  Value both(Value x, Value y) { return arith::AndIOp::create(b, x, y); }
+  Value either(Value x, Value y) { return arith::OrIOp::create(b, x, y); }
+
+  /// Whether `x` at index `i` has not been chosen before `last` at `lastIndex`
+  /// was; -1 if nothing was.
+  Value remains(Value x, Value i, Value last, Value lastIndex) {
+    Value none = less(lastIndex, arith::ConstantIndexOp::create(b, 0));
+    Value isBefore = precedes(x, last), isAfter = precedes(last, x);
+    Value one = arith::ConstantOp::create(b, b.getBoolAttr(true));
+    Value isEqual = both(arith::XOrIOp::create(b, isBefore, one),
+                         arith::XOrIOp::create(b, isAfter, one));
+    return either(none, either(isAfter, both(isEqual, less(lastIndex, i))));
+  }
+};
+} // namespace
+
+/// For each of the places, from the best on, one pass over the row. The state
+/// is the table of results, the last element that was chosen, and the best one
+/// of the pass so far, each with its index.
+static LogicalResult lowerTopK(nju::TopKOp op, Lowering &lowering) {
+  Value input = lowering[op.getInput()];
+  RankedTensorType type = Lowering::convert(op.getType());
+  Type elementType = op.getInput().getType().getElementType();
+  int64_t axis = op.getAxis();
+  llvm::SmallVector<Value> from = lowering.dims(input), dims(from), loops(from);
+  Value size = from[axis];
+  dims[axis] = lowering.index(op.getCount());
+  lowering.checkCompare(arith::CmpIPredicate::sle, dims[axis], size,
+                        "chooses {0} elements of {1}");
+  loops.erase(loops.begin() + axis);
+  loops.append({dims[axis], size});
+  Value number =
+      emitNumber(lowering.b, Lowering::arithmeticType(elementType), 0);
+  Value none = lowering.index(-1);
+  llvm::SmallVector<Value> state{lowering.empty(type, dims), number, none,
+                                 number, none};
+  bool isNatural = elementType.isUnsignedInteger() || elementType.isInteger(1);
+  auto result = serialLoops(
+      lowering, loops, state,
+      [&](ImplicitLocOpBuilder &b, ValueRange place, ValueRange carried) {
+        TopKStep step{b, op.getLeast(), isNatural};
+        llvm::SmallVector<Value> position(place.drop_back(2));
+        Value choice = place[place.size() - 2], i = place.back();
+        position.insert(position.begin() + axis, i);
+        Value x = orderable(
+            b, Lowering::load(b, tensor::ExtractOp::create(b, input, position),
+                              elementType));
+        Value zero = arith::ConstantIndexOp::create(b, 0);
+        Value begins =
+            arith::CmpIOp::create(b, arith::CmpIPredicate::eq, i, zero);
+        Value isFirst =
+            arith::CmpIOp::create(b, arith::CmpIPredicate::eq, choice, zero);
+        auto select = [&](Value condition, Value x, Value y) -> Value {
+          return arith::SelectOp::create(b, condition, x, y);
+        };
+        // What the pass before has found was chosen.
+        Value lastIndex =
+            select(begins, select(isFirst, none, carried[4]), carried[2]);
+        Value last = select(begins, carried[3], carried[1]);
+        Value bestIndex = select(begins, none, carried[4]);
+        Value better = step.either(step.less(bestIndex, zero),
+                                   step.precedes(x, carried[3]));
+        Value takes = step.both(step.remains(x, i, last, lastIndex), better);
+        Value best = select(takes, x, carried[3]);
+        bestIndex = select(takes, i, bestIndex);
+        position[axis] = choice;
+        Value index = arith::IndexCastOp::create(b, b.getI64Type(), bestIndex);
+        Value table = tensor::InsertOp::create(b, index, carried[0], position);
+        return llvm::SmallVector<Value>{table, last, lastIndex, best,
+                                        bestIndex};
       });
   lowering.bind(op, result[0], dims);
   return success();
@@ -410,4 +548,5 @@ void nju::lowering::populateIndexing(Table &table) {
   table.add<GatherOp>(lowerGather);
   table.add<NonZeroOp>(lowerNonZero);
   table.add<ScatterNDOp>(lowerScatterND);
+  table.add<TopKOp>(lowerTopK);
 }

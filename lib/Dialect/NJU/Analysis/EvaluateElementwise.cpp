@@ -89,6 +89,7 @@ static double gelu(double x, bool tanh) {
 /// Functions that are computed in double and rounded once.
 static double transcendental(Operation *op, double x) {
   return llvm::TypeSwitch<Operation *, double>(op)
+      .Case<AtanOp>([&](auto) { return std::atan(x); })
       .Case<CosOp>([&](auto) { return std::cos(x); })
       .Case<ErfOp>([&](auto) { return std::erf(x); })
       .Case<ExpOp>([&](auto) { return std::exp(x); })
@@ -109,7 +110,7 @@ static double transcendental(Operation *op, double x) {
 }
 
 static bool isTranscendental(Operation *op) {
-  return isa<CosOp, ErfOp, ExpOp, GeluOp, LogOp, ReciprocalOp, RsqrtOp,
+  return isa<AtanOp, CosOp, ErfOp, ExpOp, GeluOp, LogOp, ReciprocalOp, RsqrtOp,
              SigmoidOp, SiluOp, SinOp, SoftplusOp, TanhOp>(op);
 }
 
@@ -132,6 +133,9 @@ static bool runExactUnary(Operation *op, const HostTensor &x, HostTensor &y) {
       return run([](T v) { return std::abs(v); });
     return run([&](T v) { return v < T(0) ? negative(v) : v; });
   }
+  if constexpr (!std::is_floating_point_v<T>)
+    if (isa<NotOp>(op))
+      return run([](T v) { return static_cast<T>(~v); });
   if (isa<ReluOp>(op))
     return run([](T v) { return v < T(0) ? T(0) : v; });
   if (isa<SignOp>(op))
@@ -198,6 +202,7 @@ static EvalResult evaluateUnary(const Evaluation &e) {
   return y->converted(type);
 }
 
+/// Of booleans; integers are computed as by other ops.
 static EvalResult evaluateNot(const Evaluation &e) {
   EvalResult y =
       e.allocate(e.operands[0].getElementType(), e.operands[0].getShape());
@@ -281,6 +286,37 @@ static T pick(T a, T b, bool larger) {
   return (a < b) == larger ? b : a;
 }
 
+/// By the width of T or more, nothing but the sign is left.
+template <typename T>
+static T shift(T a, T b, bool left) {
+  auto count = static_cast<uint64_t>(b);
+  if (left)
+    return count < 64 ? static_cast<T>(static_cast<uint64_t>(a) << count)
+                      : T(0);
+  return static_cast<T>(a >> std::min<uint64_t>(count, 63)) >>
+         (count < 64 ? 0 : 1);
+}
+
+/// Ops that only integers have. False if `op` is another.
+template <typename T>
+static bool runBits(Operation *op, const Loops &loops, ArrayRef<HostTensor> x,
+                    HostTensor &y) {
+  auto run = [&](auto f) {
+    runBinary<T, T>(loops, x, y, f);
+    return true;
+  };
+  if (isa<AndOp>(op))
+    return run([](T a, T b) { return a & b; });
+  if (isa<OrOp>(op))
+    return run([](T a, T b) { return a | b; });
+  if (isa<XorOp>(op))
+    return run([](T a, T b) { return a ^ b; });
+  bool left = isa<ShiftLeftOp>(op);
+  if (left || isa<ShiftRightOp>(op))
+    return run([left](T a, T b) { return shift(a, b, left); });
+  return false;
+}
+
 template <typename T>
 static LogicalResult runArithmetic(const Evaluation &e, const Loops &loops,
                                    ArrayRef<HostTensor> x, HostTensor &y) {
@@ -290,6 +326,9 @@ static LogicalResult runArithmetic(const Evaluation &e, const Loops &loops,
     runBinary<T, T>(loops, x, y, f);
     return success();
   };
+  if constexpr (!std::is_floating_point_v<T>)
+    if (runBits<T>(e.op, loops, x, y))
+      return success();
   if (isa<AddOp>(e.op))
     return run([](T a, T b) { return static_cast<T>(U(a) + U(b)); });
   if (isa<SubOp>(e.op))
@@ -387,6 +426,7 @@ static EvalResult evaluateBinary(const Evaluation &e) {
   return y->converted(type);
 }
 
+/// Of booleans.
 static EvalResult evaluateLogical(const Evaluation &e) {
   EvalResult y = allocateBroadcast(e, e.operands[0].getElementType());
   if (failed(y))
@@ -460,11 +500,13 @@ static EvalResult evaluateSelect(const Evaluation &e) {
 
 std::optional<EvalResult>
 nju::detail::evaluateElementwise(const Evaluation &e) {
-  if (isa<AddOp, CompareOp, DivOp, MaxOp, MinOp, ModOp, MulOp, PowOp, SubOp,
-          SwiGLUOp>(e.op))
-    return evaluateBinary(e);
-  if (isa<AndOp, OrOp, XorOp>(e.op))
+  bool isBool =
+      !e.operands.empty() && e.operands[0].getElementType().isInteger(1);
+  if (isBool && isa<AndOp, OrOp, XorOp>(e.op))
     return evaluateLogical(e);
+  if (isa<AddOp, AndOp, CompareOp, DivOp, MaxOp, MinOp, ModOp, MulOp, OrOp,
+          PowOp, ShiftLeftOp, ShiftRightOp, SubOp, SwiGLUOp, XorOp>(e.op))
+    return evaluateBinary(e);
   if (isa<SelectOp>(e.op))
     return evaluateSelect(e);
   if (isa<CastOp>(e.op)) {
@@ -472,12 +514,12 @@ nju::detail::evaluateElementwise(const Evaluation &e) {
       return e.allocate(e.resultElementType(), {});
     return e.operands[0].converted(e.resultElementType());
   }
-  if (isa<NotOp>(e.op))
+  if (isBool && isa<NotOp>(e.op))
     return evaluateNot(e);
   if (isa<IsInfOp, IsNaNOp>(e.op))
     return evaluateTest(e);
-  if (isTranscendental(e.op) ||
-      isa<AbsOp, CeilOp, FloorOp, NegOp, ReluOp, RoundOp, SignOp, SqrtOp>(e.op))
+  if (isTranscendental(e.op) || isa<AbsOp, CeilOp, FloorOp, NegOp, NotOp,
+                                    ReluOp, RoundOp, SignOp, SqrtOp>(e.op))
     return evaluateUnary(e);
   return std::nullopt;
 }

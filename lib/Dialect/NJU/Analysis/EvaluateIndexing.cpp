@@ -249,7 +249,44 @@ static EvalResult evaluate(const Evaluation &e, GatherNDOp op) {
   return result;
 }
 
-static EvalResult evaluate(const Evaluation &e, ScatterNDOp) {
+template <typename T>
+static T combine(ScatterReduction reduction, T a, T b) {
+  // Signed numbers wrap around as unsigned ones.
+  using U = std::conditional_t<std::is_same_v<T, int64_t>, uint64_t, T>;
+  switch (reduction) {
+  case ScatterReduction::replace:
+    return b;
+  case ScatterReduction::add:
+    return static_cast<T>(U(a) + U(b));
+  case ScatterReduction::mul:
+    return static_cast<T>(U(a) * U(b));
+  case ScatterReduction::max:
+    return a != a || a > b ? a : b;
+  case ScatterReduction::min:
+    return a != a || a < b ? a : b;
+  }
+  llvm_unreachable("all reductions are handled");
+}
+
+/// Combines `count` elements from `offset` on with those of `updates` from
+/// `first` on. Both tensors have one of the types that are computed in.
+static void combineElements(ScatterReduction reduction, HostTensor &into,
+                            int64_t offset, const HostTensor &updates,
+                            int64_t first, int64_t count) {
+  auto run = [&](auto zero) {
+    using T = decltype(zero);
+    T *to = into.mutableElements<T>().data() + offset;
+    const T *from = updates.elements<T>().data() + first;
+    for (int64_t i = 0; i < count; ++i)
+      to[i] = combine(reduction, to[i], from[i]);
+  };
+  Type type = into.getElementType();
+  if (type.isF64())
+    return run(double());
+  type.isUnsignedInteger() ? run(uint64_t()) : run(int64_t());
+}
+
+static EvalResult evaluate(const Evaluation &e, ScatterNDOp op) {
   const HostTensor &input = e.operands[0], &indices = e.operands[1],
                    &updates = e.operands[2];
   int64_t depth = indices.getRank() ? indices.getShape().back() : -1;
@@ -262,22 +299,30 @@ static EvalResult evaluate(const Evaluation &e, ScatterNDOp) {
   if (!fits)
     return e.fail("cannot replace slices of " + toString(input) + " at " +
                   toString(indices) + " by " + toString(updates));
-  EvalResult result = e.allocate(input.getElementType(), input.getShape());
+  bool replaces = op.getReduction() == ScatterReduction::replace;
+  Type type = input.getElementType(),
+       compute = replaces ? type : wideType(type);
+  EvalResult result = e.allocate(compute, input.getShape());
   if (failed(result))
     return result;
-  std::memcpy(result->mutableBytes(), input.bytes(), input.getNumBytes());
-  int64_t size = input.getElementSize(),
-          bytes = count(input.getShape().drop_front(depth)) * size;
+  HostTensor start = input.converted(compute), by = updates.converted(compute);
+  std::memcpy(result->mutableBytes(), start.bytes(), start.getNumBytes());
+  int64_t size = start.getElementSize(),
+          slice = count(input.getShape().drop_front(depth));
   for (int64_t i = 0, all = count(indices.getShape().drop_back()); i < all;
        ++i) {
     FailureOr<int64_t> offset =
         vectorOffset(e, input, indices, i * depth, depth, 0);
     if (failed(offset))
       return failure();
-    std::memcpy(result->mutableBytes() + *offset * size,
-                updates.bytes() + i * bytes, bytes);
+    if (replaces)
+      std::memcpy(result->mutableBytes() + *offset * size,
+                  by.bytes() + i * slice * size, slice * size);
+    else
+      combineElements(op.getReduction(), *result, *offset, by, i * slice,
+                      slice);
   }
-  return result;
+  return result->converted(type);
 }
 
 std::optional<EvalResult> nju::detail::evaluateIndexing(const Evaluation &e) {

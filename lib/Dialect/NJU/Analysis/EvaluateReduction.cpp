@@ -173,6 +173,47 @@ static EvalResult evaluateArg(const Evaluation &e, int64_t axis, bool keepDims,
   return result;
 }
 
+/// Whether an element comes before another among the largest (smallest).
+template <typename T>
+static bool precedes(T a, T b, bool least) {
+  if (a != a || b != b)
+    return least ? a == a && b != b : a != a && b == b;
+  return least ? a < b : a > b;
+}
+
+static EvalResult evaluate(const Evaluation &e, TopKOp op) {
+  const HostTensor &input = e.operands[0];
+  int64_t count = op.getCount();
+  if (failed(e.checkAxis(op.getAxis(), input.getRank())))
+    return failure();
+  if (count < 0 || count > input.getDim(op.getAxis()))
+    return e.fail("cannot choose " + std::to_string(count) + " elements of " +
+                  toString(input));
+  Rows rows = makeRows(input, op.getAxis());
+  Shape shape(rows.data.getShape());
+  shape.back() = count;
+  EvalResult result = e.allocate(e.resultElementType(), shape);
+  if (failed(result))
+    return result;
+  llvm::MutableArrayRef<int64_t> to = result->mutableElements<int64_t>();
+  visitWide(rows.data.getElementType(), [&](auto zero) {
+    using T = decltype(zero);
+    for (int64_t i = 0; i < rows.rows; ++i) {
+      ArrayRef<T> row =
+          rows.data.elements<T>().slice(i * rows.columns, rows.columns);
+      std::vector<int64_t> order(row.size());
+      std::iota(order.begin(), order.end(), 0);
+      llvm::sort(order, [&](int64_t a, int64_t b) {
+        bool before = precedes(row[a], row[b], op.getLeast());
+        bool after = precedes(row[b], row[a], op.getLeast());
+        return before || (!after && a < b);
+      });
+      std::copy_n(order.begin(), count, to.begin() + i * count);
+    }
+  });
+  return unpermute(*result, rows.permutation);
+}
+
 //===----------------------------------------------------------------------===//
 // Softmax and running sums
 //===----------------------------------------------------------------------===//
@@ -242,7 +283,7 @@ std::optional<EvalResult> nju::detail::evaluateReduction(const Evaluation &e) {
         return evaluateArg(e, op.getAxis(), op.getKeepDims(),
                            isa<ArgMaxOp>(e.op), op.getLast());
       })
-      .Case<SoftmaxOp, CumSumOp>(
+      .Case<CumSumOp, SoftmaxOp, TopKOp>(
           [&](auto op) -> Result { return evaluate(e, op); })
       .Default([](Operation *) { return Result(); });
 }

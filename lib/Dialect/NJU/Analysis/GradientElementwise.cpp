@@ -48,6 +48,8 @@ static GradientResult runUnary(const GradientRequest &r) {
   Operation *op = r.op;
   if (isa<AbsOp>(op))
     return runUnary(r, [](F x, F) { return x < 0 ? -1.f : x > 0 ? 1.f : 0.f; });
+  if (isa<AtanOp>(op))
+    return runUnary(r, [](F x, F) { return 1 / (1 + x * x); });
   if (isa<CastOp>(op))
     return runUnary(r, [](F, F) { return 1.f; });
   if (isa<CosOp>(op))

@@ -16,10 +16,10 @@ using namespace nju::detail;
 
 bool nju::hasGradient(Operation *op, unsigned index) {
   // Of all operands that are activations.
-  if (isa<AbsOp, AddOp, CastOp, ConcatOp, CosOp, DivOp, ErfOp, ExpOp, GeluOp,
-          LogOp, MatMulOp, MaxOp, MinOp, MulOp, NegOp, ReciprocalOp, ReluOp,
-          RsqrtOp, SigmoidOp, SiluOp, SinOp, SoftmaxOp, SoftplusOp, SqrtOp,
-          SubOp, SwiGLUOp, TanhOp>(op))
+  if (isa<AbsOp, AddOp, AtanOp, CastOp, ConcatOp, CosOp, DivOp, ErfOp, ExpOp,
+          GeluOp, LogOp, MatMulOp, MaxOp, MinOp, MulOp, NegOp, ReciprocalOp,
+          ReluOp, RsqrtOp, SigmoidOp, SiluOp, SinOp, SoftmaxOp, SoftplusOp,
+          SqrtOp, SubOp, SwiGLUOp, TanhOp>(op))
     return true;
   // Of the first one.
   if (isa<BroadcastToOp, GatherOp, LayerNormOp, PowOp, RMSNormOp, ReduceMeanOp,

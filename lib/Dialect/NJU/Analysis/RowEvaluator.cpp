@@ -18,11 +18,12 @@ using namespace nju;
 static constexpr int64_t kSmall = 4096;
 
 bool nju::isElementwise(Operation *op) {
-  return isa<AbsOp, CeilOp, CosOp, ErfOp, ExpOp, FloorOp, LogOp, NegOp,
+  return isa<AbsOp, AtanOp, CeilOp, CosOp, ErfOp, ExpOp, FloorOp, LogOp, NegOp,
              ReciprocalOp, ReluOp, RoundOp, RsqrtOp, SigmoidOp, SignOp, SiluOp,
              SinOp, SoftplusOp, SqrtOp, TanhOp, GeluOp, IsInfOp, IsNaNOp, NotOp,
              AddOp, DivOp, MaxOp, MinOp, MulOp, PowOp, SubOp, ModOp, AndOp,
-             OrOp, XorOp, CompareOp, SelectOp, CastOp, SwiGLUOp>(op);
+             OrOp, XorOp, ShiftLeftOp, ShiftRightOp, CompareOp, SelectOp,
+             CastOp, SwiGLUOp>(op);
 }
 
 static int64_t rankOf(Value value) {

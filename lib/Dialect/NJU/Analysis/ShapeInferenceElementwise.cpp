@@ -125,6 +125,8 @@ static SymbolicExpr remainder(SymbolicExpr a, SymbolicExpr b, bool truncated,
 /// operands' elements.
 static SymbolicExpr element(Operation *op, ArrayRef<SymbolicExpr> x) {
   Type type = elementTypeOf(op->getOperand(0));
+  if (isa<AndOp, OrOp, XorOp, NotOp>(op) && !type.isInteger(1))
+    return {};
   return llvm::TypeSwitch<Operation *, SymbolicExpr>(op)
       .Case<AddOp>([&](auto) { return x[0] + x[1]; })
       .Case<SubOp>([&](auto) { return x[0] - x[1]; })
@@ -217,11 +219,12 @@ static Type resultElementType(Operation *op) {
 }
 
 static bool isElementwise(Operation *op) {
-  return isa<AbsOp, AddOp, AndOp, CastOp, CeilOp, CompareOp, CosOp, DivOp,
-             ErfOp, ExpOp, FloorOp, GeluOp, IsInfOp, IsNaNOp, LogOp, MaxOp,
-             MinOp, ModOp, MulOp, NegOp, NotOp, OrOp, PowOp, ReciprocalOp,
-             ReluOp, RoundOp, RsqrtOp, SelectOp, SigmoidOp, SignOp, SiluOp,
-             SinOp, SoftplusOp, SqrtOp, SubOp, SwiGLUOp, TanhOp, XorOp>(op);
+  return isa<AbsOp, AddOp, AndOp, AtanOp, CastOp, CeilOp, CompareOp, CosOp,
+             DivOp, ErfOp, ExpOp, FloorOp, GeluOp, IsInfOp, IsNaNOp, LogOp,
+             MaxOp, MinOp, ModOp, MulOp, NegOp, NotOp, OrOp, PowOp,
+             ReciprocalOp, ReluOp, RoundOp, RsqrtOp, SelectOp, ShiftLeftOp,
+             ShiftRightOp, SigmoidOp, SignOp, SiluOp, SinOp, SoftplusOp, SqrtOp,
+             SubOp, SwiGLUOp, TanhOp, XorOp>(op);
 }
 
 std::optional<InferResult> nju::detail::inferElementwise(ShapeInference &shapes,

@@ -71,6 +71,23 @@ static InferResult inferArg(ShapeInference &shapes, Operation *op, int64_t axis,
                   IntegerType::get(op->getContext(), 64), std::nullopt};
 }
 
+static InferResult inferTopK(ShapeInference &shapes, TopKOp op) {
+  Dims dims = dimsOf(shapes, op.getInput());
+  if (failed(checkAxis(op, op.getAxis(), dims.size())))
+    return failure();
+  SymbolicExpr &size = dims[op.getAxis()];
+  std::optional<int64_t> known = size.asConstant();
+  int64_t count = op.getCount();
+  if (count < 0 || (known && count > *known)) {
+    op.emitOpError() << "chooses " << count << " elements along dimension "
+                     << op.getAxis() << " of " << op.getInput().getType()
+                     << ", which has fewer";
+    return failure();
+  }
+  size = size.getContext().constant(count);
+  return Inferred{dims, IntegerType::get(op->getContext(), 64), std::nullopt};
+}
+
 static InferResult inferSoftmax(ShapeInference &shapes, SoftmaxOp op) {
   Dims dims = dimsOf(shapes, op.getInput());
   if (failed(checkAxis(op, op.getAxis(), dims.size())))
@@ -91,5 +108,6 @@ std::optional<InferResult> nju::detail::inferReduction(ShapeInference &shapes,
       })
       .Case<SoftmaxOp>(
           [&](SoftmaxOp op) -> Result { return inferSoftmax(shapes, op); })
+      .Case<TopKOp>([&](TopKOp op) -> Result { return inferTopK(shapes, op); })
       .Default([](Operation *) { return Result(); });
 }

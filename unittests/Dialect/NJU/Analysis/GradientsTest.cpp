@@ -139,8 +139,9 @@ std::string unary(llvm::StringRef name, llvm::StringRef attributes = "") {
 }
 
 TEST(Gradients, UnaryOps) {
-  for (const char *name : {"abs", "cos", "erf", "exp", "gelu", "neg", "relu",
-                           "sigmoid", "silu", "sin", "softplus", "tanh"})
+  for (const char *name :
+       {"abs", "atan", "cos", "erf", "exp", "gelu", "neg", "relu", "sigmoid",
+        "silu", "sin", "softplus", "tanh"})
     check({"", unary(name), {"3x5xf32"}, "3x5xf32"});
   for (const char *name : {"log", "reciprocal", "rsqrt", "sqrt"})
     check({"", unary(name), {"3x5xf32"}, "3x5xf32", 0.5, 2});

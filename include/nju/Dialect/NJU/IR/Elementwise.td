@@ -27,6 +27,7 @@ class NJU_UnaryOp<string mnemonic, string formula>
 }
 
 def NJU_AbsOp : NJU_UnaryOp<"abs", "|x|">;
+def NJU_AtanOp : NJU_UnaryOp<"atan", "atan(x)">;
 def NJU_CeilOp : NJU_UnaryOp<"ceil", "ceil(x)">;
 def NJU_CosOp : NJU_UnaryOp<"cos", "cos(x)">;
 def NJU_ErfOp : NJU_UnaryOp<"erf", "erf(x)">;
@@ -80,15 +81,17 @@ def NJU_IsInfOp : NJU_TestOp<"is_inf", "x is infinite">;
 def NJU_IsNaNOp : NJU_TestOp<"is_nan", "x is not a number">;
 
 def NJU_NotOp : NJU_PureOp<"not", [SameOperandsAndResultShape, SameOperandsAndResultElementType]> {
-  let summary = "Element-wise logical not";
+  let summary = "Element-wise not";
   let description = [{
+    Of each bit: `i1` is logical.
+
     Example:
 
     ```mlir
     %y = nju.not %x : (tensor<2x?xi1>) -> tensor<2x?xi1>
     ```
   }];
-  let arguments = (ins TensorOf<[I1]>:$input);
+  let arguments = (ins TensorOf<[AnyInteger]>:$input);
 }
 
 /// y = f(a, b) with NumPy broadcasting; operands have one element type.
@@ -132,8 +135,9 @@ def NJU_ModOp : NJU_PureOp<"mod", [SameOperandsAndResultElementType]> {
 
 class NJU_LogicalOp<string mnemonic>
     : NJU_PureOp<mnemonic, [Commutative, SameOperandsAndResultElementType]> {
-  let summary = "Element-wise logical " # mnemonic;
-  let description = "Logical `" # mnemonic # [{` of two i1 tensors, broadcast.
+  let summary = "Element-wise " # mnemonic;
+  let description = "The `" # mnemonic # [{` of each bit of two tensors of integers,
+    broadcast: `i1` is logical.
 
     Example:
 
@@ -141,11 +145,29 @@ class NJU_LogicalOp<string mnemonic>
     %y = nju.}] # mnemonic # [{ %a, %b : (tensor<2x?xi1>, tensor<?xi1>) -> tensor<2x?xi1>
     ```
   }];
-  let arguments = (ins TensorOf<[I1]>:$lhs, TensorOf<[I1]>:$rhs);
+  let arguments = (ins TensorOf<[AnyInteger]>:$lhs, TensorOf<[AnyInteger]>:$rhs);
 }
 def NJU_AndOp : NJU_LogicalOp<"and">;
 def NJU_OrOp : NJU_LogicalOp<"or">;
 def NJU_XorOp : NJU_LogicalOp<"xor">;
+
+class NJU_ShiftOp<string mnemonic, string direction>
+    : NJU_PureOp<mnemonic, [SameOperandsAndResultElementType]> {
+  let summary = "Element-wise shift to the " # direction;
+  let description = "The bits of `a` shifted to the " # direction # [{ by `b`, an
+    unsigned number; operands are broadcast. Signed numbers keep their sign. By the
+    width of the type or more, nothing but the sign is left.
+
+    Example:
+
+    ```mlir
+    %y = nju.}] # mnemonic # [{ %a, %b : (tensor<2x?xui8>, tensor<ui8>) -> tensor<2x?xui8>
+    ```
+  }];
+  let arguments = (ins TensorOf<[AnyInteger]>:$lhs, TensorOf<[AnyInteger]>:$rhs);
+}
+def NJU_ShiftLeftOp : NJU_ShiftOp<"shift_left", "left">;
+def NJU_ShiftRightOp : NJU_ShiftOp<"shift_right", "right">;
 
 def NJU_ComparePredicate : I32Enum<"ComparePredicate", "Predicate of nju.compare", [
     I32EnumCase<"eq", 0>, I32EnumCase<"ne", 1>, I32EnumCase<"lt", 2>,

@@ -49,6 +49,23 @@ class NJU_ArgOp<string mnemonic, string what> : NJU_PureOp<mnemonic> {
 def NJU_ArgMaxOp : NJU_ArgOp<"arg_max", "maximum">;
 def NJU_ArgMinOp : NJU_ArgOp<"arg_min", "minimum">;
 
+def NJU_TopKOp : NJU_PureOp<"top_k"> {
+  let summary = "Indices of the largest elements along a dimension";
+  let description = [{
+    Along `axis` the indices of the `count` largest elements, from the largest on;
+    with `least` of the smallest. Of equal elements the first comes first; NaN is
+    larger than any number.
+
+    Example:
+
+    ```mlir
+    %y = nju.top_k %x {axis = 1 : i64, count = 2 : i64} : (tensor<3x?xf32>) -> tensor<3x2xi64>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, I64Attr:$axis, I64Attr:$count, UnitAttr:$least);
+  let results = (outs RankedTensorOf<[I64]>:$result);
+}
+
 def NJU_SoftmaxOp : NJU_PureOp<"softmax", [SameOperandsAndResultShape, SameOperandsAndResultElementType]> {
   let summary = "exp(x - max x) / sum, along a dimension";
   let description = [{

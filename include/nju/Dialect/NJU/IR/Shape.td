@@ -214,20 +214,31 @@ def NJU_GatherNDOp : NJU_PureOp<"gather_nd"> {
                        I64Attr:$batch_dims);
 }
 
+def NJU_ScatterReduction : I32Enum<"ScatterReduction", "How nju.scatter_nd combines elements", [
+    I32EnumCase<"replace", 0>, I32EnumCase<"add", 1>, I32EnumCase<"mul", 2>,
+    I32EnumCase<"max", 3>, I32EnumCase<"min", 4>]> {
+  let cppNamespace = "::nju";
+}
+def NJU_ScatterReductionAttr : EnumAttr<NJU_Dialect, NJU_ScatterReduction, "scatter_reduction">;
+
 def NJU_ScatterNDOp : NJU_PureOp<"scatter_nd"> {
   let summary = "A copy of a tensor with slices replaced";
   let description = [{
     The last dimension of `indices` holds index vectors into `input`; what they
-    name is replaced by the slices of `updates`.
+    name is replaced by the slices of `updates`, or with `reduction` combined with
+    them, in their order.
 
     Example:
 
     ```mlir
     %y = nju.scatter_nd %x, %i, %u : (tensor<2x?xf32>, tensor<5x2xi64>, tensor<5xf32>) -> tensor<2x?xf32>
+    %z = nju.scatter_nd %x, %i, %u {reduction = #nju<scatter_reduction add>} : (tensor<2x?xf32>, tensor<5x2xi64>, tensor<5xf32>) -> tensor<2x?xf32>
     ```
   }];
   let arguments = (ins AnyRankedTensor:$input, RankedTensorOf<[I64]>:$indices,
-                       AnyRankedTensor:$updates);
+                       AnyRankedTensor:$updates,
+                       DefaultValuedAttr<NJU_ScatterReductionAttr,
+                           "::nju::ScatterReduction::replace">:$reduction);
 }
 
 def NJU_TileOp : NJU_PureOp<"tile"> {
