@@ -17,6 +17,7 @@
 #include "nju/Conversion/Pipelines.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/Analysis/Evaluator.h"
+#include "nju/Dialect/NJU/Analysis/ParamReader.h"
 #include "nju/Dialect/NJU/IR/CacheLayout.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Target/Emit.h"
@@ -37,6 +38,7 @@ struct Compilation {
   OwningOpRef<ModuleOp> source, lowered;
   std::vector<uint8_t> weights;
   int64_t arenaBytes = 0, arenaZeroBytes = 0;
+  std::string folder; ///< Of files with weights.
   std::unique_ptr<llvm::orc::LLJIT> jit;
   void *entry = nullptr;
 
@@ -70,14 +72,14 @@ void Compilation::parse(const std::string &text) {
     ADD_FAILURE() << "the module does not parse:\n" << text;
 }
 
-/// Params of the tests are dense and have no layout.
 void Compilation::placeWeights() {
+  ParamReader reader(folder);
   auto bytes =
       lowered->getOperation()->getAttrOfType<IntegerAttr>("nju.weights_bytes");
   weights.resize(bytes.getInt() + 64);
   for (auto param : lowered->getOps<ParamOp>()) {
-    auto data = HostTensor::fromAttr(cast<ElementsAttr>(param.getData()));
-    ASSERT_TRUE(succeeded(data));
+    auto data = reader.read(param, /*maxBytes=*/int64_t(1) << 30);
+    ASSERT_TRUE(succeeded(data)) << reader.reason().str();
     int64_t offset = param->getAttrOfType<IntegerAttr>("nju.offset").getInt();
     memcpy(weights.data() + offset, data->bytes(), data->getNumBytes());
   }
@@ -122,8 +124,10 @@ bool Compilation::compile(llvm::StringRef targetName,
   return true;
 }
 
-GraphJIT::GraphJIT(const std::string &text, const std::string &target)
+GraphJIT::GraphJIT(const std::string &text, const std::string &target,
+                   const std::string &folder)
     : impl(std::make_unique<Impl>()) {
+  impl->folder = folder;
   impl->parse(text);
   if (!impl->source)
     return;

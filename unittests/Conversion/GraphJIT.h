@@ -28,9 +28,10 @@ namespace nju::test {
 /// A module with `@main` on tensors, compiled.
 class GraphJIT {
 public:
-  /// Fails the test and leaves an unusable object on errors.
-  explicit GraphJIT(const std::string &text,
-                    const std::string &target = "host");
+  /// `folder` has the files of params. Fails the test and leaves an unusable
+  /// object on errors.
+  explicit GraphJIT(const std::string &text, const std::string &target = "host",
+                    const std::string &folder = "");
   ~GraphJIT();
 
   bool isUsable() const;

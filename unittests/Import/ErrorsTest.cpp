@@ -135,8 +135,9 @@ TEST(ONNXErrors, Opsets) {
 }
 
 TEST(ONNXErrors, UnknownOps) {
-  OneNode n("Conv", {{"2"}});
-  n.expect("op 'Conv' of domain 'ai.onnx' is not supported, and the model has "
+  OneNode n("ImageDecoder", {{"2"}});
+  n.expect("op 'ImageDecoder' of domain 'ai.onnx' is not supported, and the "
+           "model has "
            "no function of this name");
   OneNode m("Gelu", {{"2"}});
   m.node->set_domain("my.domain");
@@ -530,8 +531,9 @@ TEST(ONNXErrors, IndexingOps) {
   gather.expect("attribute 'batch_dims' is 1, expected 0 to 0");
   OneNode scatter("ScatterND", {{"2"}, {"1", "1"}, {"1"}}, 18,
                   TensorProto::INT64);
-  setString(scatter.node, "reduction", "add");
-  scatter.expect("has reduction 'add', expected 'none'");
+  setString(scatter.node, "reduction", "mean");
+  scatter.expect("attribute 'reduction' is 'mean', expected 'none', 'add', "
+                 "'mul', 'max' or 'min'");
 }
 
 TEST(ONNXErrors, MatMulOps) {
@@ -650,4 +652,158 @@ TEST(ONNXErrors, SplitToSequence) {
                                     "more");
   expectError(split({1}, 5), label + "has parts of [5], which are not those of "
                                      "dimension 0 of 'tensor<4xf32>'");
+}
+
+TEST(ONNXErrors, ChosenElements) {
+  OneNode reversed("ReverseSequence", {{"2", "3"}, {"2"}}, 17);
+  reversed.b.graph->mutable_input(1)
+      ->mutable_type()
+      ->mutable_tensor_type()
+      ->set_elem_type(TensorProto::INT64);
+  setInt(setInt(reversed.node, "time_axis", 1), "batch_axis", 1);
+  reversed.expect("has batch_axis 1 and time_axis 1, expected 0 and 1, or 1 "
+                  "and 0");
+
+  OneNode scatter("TensorScatter", {{"2", "4", "3"}, {"2", "1", "3"}}, 24);
+  setString(scatter.node, "mode", "ring");
+  scatter.expect("has mode 'ring' and axis 1, expected 'linear' or 'circular' "
+                 "and an axis behind the batch");
+
+  OneNode top("TopK", {{"2", "3"}}, 9);
+  top.expect("has no attribute 'k'");
+
+  OneNode many("TopK", {{"2", "3"}}, 9);
+  setInt(many.node, "k", 4);
+  many.expect("'nju.top_k' op chooses 4 elements along dimension 1 of "
+              "'tensor<2x3xf32>', which has fewer");
+
+  OneNode compress("Compress", {{"2", "3"}, {"2"}});
+  compress.expect("input 1 is 'tensor<2xf32>', expected a tensor of 'i1'");
+}
+
+TEST(ONNXErrors, Bits) {
+  OneNode shift("BitShift", {{"2"}, {"2"}}, 17, TensorProto::UINT8);
+  setString(shift.node, "direction", "UP");
+  shift.expect("attribute 'direction' is 'UP', expected LEFT or RIGHT");
+
+  OneNode floats("BitwiseNot", {{"2"}}, 18);
+  floats.expect("input 0 is 'tensor<2xf32>', expected a tensor of integers");
+}
+
+TEST(ONNXErrors, Blocks) {
+  OneNode none("DepthToSpace", {{"1", "4", "2", "2"}});
+  none.expect("has no attribute 'blocksize' of at least 1");
+
+  OneNode mode("SpaceToDepth", {{"1", "4", "2", "2"}});
+  setString(setInt(mode.node, "blocksize", 2), "mode", "RDC");
+  mode.expect("attribute 'mode' is 'RDC', expected DCR or CRD");
+}
+
+TEST(ONNXErrors, Losses) {
+  const char *type = "SoftmaxCrossEntropyLoss";
+  OneNode reduction(type, {{"2", "3"}, {"2"}});
+  reduction.expect("input 1 is 'tensor<2xf32>', expected a tensor of i32 or "
+                   "i64");
+
+  OneNode rank(type, {{"2"}, {"2"}});
+  rank.expect("input 0 is 'tensor<2xf32>', expected a dimension of samples and "
+              "one of classes");
+
+  OneNode median(type, {{"2", "3"}, {"2"}});
+  median.b.graph->mutable_input(1)
+      ->mutable_type()
+      ->mutable_tensor_type()
+      ->set_elem_type(TensorProto::INT64);
+  setString(median.node, "reduction", "median");
+  median.expect("attribute 'reduction' is 'median', expected 'none', 'sum' or "
+                "'mean'");
+}
+
+TEST(ONNXErrors, Windows) {
+  const Dims image{"1", "4", "5", "5"};
+  OneNode none("AveragePool", {image});
+  none.expect("has no attribute 'kernel_shape'");
+
+  OneNode rank("MaxPool", {{"1", "4"}});
+  setInts(rank.node, "kernel_shape", {2});
+  rank.expect("input 0 is 'tensor<1x4xf32>', expected rank 3 or more");
+
+  OneNode strides("MaxPool", {image});
+  setInts(setInts(strides.node, "kernel_shape", {2, 2}), "strides", {1, 0});
+  strides.expect("attribute 'strides' is [1, 0], expected 2 integers of at "
+                 "least 1");
+
+  OneNode places("MaxPool", {image});
+  setInts(places.node, "kernel_shape", {2, 2});
+  places.node->add_output("places");
+  places.expect("has output 1 (places of the largest), which is not computed; "
+                "expected one output");
+
+  OneNode automatic("MaxPool", {image});
+  setString(setInts(automatic.node, "kernel_shape", {2, 2}), "auto_pad",
+            "SAME");
+  automatic.expect("attribute 'auto_pad' is 'SAME', expected NOTSET, VALID, "
+                   "SAME_UPPER or SAME_LOWER");
+
+  OneNode same("MaxPool", {{"1", "4", "n"}});
+  setInts(setInts(same.node, "kernel_shape", {2}), "strides", {2});
+  setString(same.node, "auto_pad", "SAME_UPPER");
+  same.expect("has auto_pad SAME_UPPER, and dimension 2 of input 0 is "
+              "'tensor<1x4x?xf32>', expected a static one or stride 1");
+
+  OneNode ceil("MaxPool", {{"1", "4", "n"}});
+  setInt(setInts(ceil.node, "kernel_shape", {2}), "ceil_mode", 1);
+  ceil.expect("has ceil_mode = 1, and dimension 2 of input 0 is "
+              "'tensor<1x4x?xf32>', expected a static one");
+
+  OneNode power("LpPool", {image}, 18);
+  setInt(setInts(power.node, "kernel_shape", {2, 2}), "p", 0);
+  power.expect("attribute 'p' is 0, expected at least 1");
+
+  OneNode global("GlobalMaxPool", {{"1", "4"}});
+  global.expect("input 0 is 'tensor<1x4xf32>', expected rank 3 or more");
+}
+
+TEST(ONNXErrors, Convolutions) {
+  const Dims image{"1", "4", "5", "5"};
+  OneNode dynamic("Conv", {image, {"m", "4", "3", "3"}});
+  dynamic.expect("input 1 is 'tensor<?x4x3x3xf32>', expected a static shape of "
+                 "rank 3 or more");
+
+  OneNode groups("Conv", {image, {"6", "2", "3", "3"}});
+  setInt(groups.node, "group", 4);
+  groups.expect("attribute 'group' is 4, expected a divisor of dimension 0 of "
+                "input 1, 6");
+
+  OneNode channels("Conv", {image, {"6", "3", "3", "3"}});
+  channels.expect("input 0 has 4 channels, expected 3 by group and input 1");
+
+  OneNode kernel("Conv", {image, {"6", "4", "3", "3"}});
+  setInts(kernel.node, "kernel_shape", {3, 2});
+  kernel.expect("attribute 'kernel_shape' is [3, 2], expected that of the "
+                "weight, [3, 3]");
+
+  OneNode padding("ConvTranspose", {image, {"4", "6", "3", "3"}});
+  setInts(padding.node, "output_padding", {1});
+  padding.expect("has 'output_padding' or 'output_shape' of another length "
+                 "than 2");
+
+  OneNode shape("ConvTranspose", {{"1", "4", "n"}, {"4", "6", "3"}});
+  setInts(shape.node, "output_shape", {9});
+  shape.expect("has output_shape or auto_pad, and input 0 is "
+               "'tensor<1x4x?xf32>', expected static dimensions");
+}
+
+TEST(ONNXErrors, NormsOfChannels) {
+  OneNode groups("GroupNormalization", {{"1", "4", "5"}, {"2"}, {"2"}}, 18);
+  setInt(groups.node, "num_groups", 3);
+  groups.expect("input 0 is 'tensor<1x4x5xf32>', expected a static number of "
+                "channels that num_groups divides");
+
+  OneNode power("LpNormalization", {{"2", "3"}});
+  setInt(power.node, "p", 3);
+  power.expect("attribute 'p' is 3, expected 1 or 2");
+
+  OneNode local("LRN", {{"1", "4", "5"}});
+  local.expect("has no attribute 'size' of at least 1, or no channels");
 }

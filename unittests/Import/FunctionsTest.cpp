@@ -150,9 +150,10 @@ TEST(ONNXFunctions, ErrorsNameTheCall) {
   ModelBuilder b;
   b.input("x", {"2"}).output("y");
   auto *function = addFunction(b, "F", {"a"}, {"b"});
-  addNode(function, "Conv", {"a"}, {"b"});
+  addNode(function, "ImageDecoder", {"a"}, {"b"});
   call(b, "F", {"x"}, {"y"});
-  expectError(b, "node 'F_y/Conv_b' (Conv, opset 17): op 'Conv' of domain "
+  expectError(b, "node 'F_y/ImageDecoder_b' (ImageDecoder, opset 17): op "
+                 "'ImageDecoder' of domain "
                  "'ai.onnx' is not supported, and the model has no function of "
                  "this name");
 }

@@ -166,6 +166,35 @@ static void importMish(NodeImporter &node) {
         {x, node.create<TanhOp>(node.create<SoftplusOp>(x))}));
 }
 
+/// `max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`.
+static void importCelu(NodeImporter &node) {
+  double alpha = node.floatAttr("alpha", 1);
+  Value x = node.input(0);
+  if (!node.checkFloat(x, "input 0"))
+    return;
+  Value scaled = node.create<DivOp>({x, node.scalarLike(x, alpha)});
+  node.setOutput(selectNegative(node, x, emitExpMinusOne(node, scaled, alpha)));
+}
+
+/// Towards 0 by `bias` where `|x| > lambd`, 0 elsewhere.
+static void importShrink(NodeImporter &node) {
+  double bias = node.floatAttr("bias", 0),
+         threshold = node.floatAttr("lambd", 0.5);
+  Value x = node.input(0);
+  if (!x)
+    return;
+  Type type = node.elementType(x);
+  Value zero = node.scalarLike(x, 0);
+  auto select = [&](ComparePredicate predicate, double bound, double added,
+                    Value other) {
+    Value isBeyond = node.compare(predicate, x, node.scalarLike(x, bound));
+    Value moved = node.create<AddOp>({x, node.scalarLike(x, added)});
+    return node.create<SelectOp>({isBeyond, moved, other}, {}, type);
+  };
+  Value above = select(ComparePredicate::gt, threshold, -bias, zero);
+  node.setOutput(select(ComparePredicate::lt, -threshold, bias, above));
+}
+
 static void importThresholdedRelu(NodeImporter &node) {
   double alpha = node.floatAttr("alpha", 1);
   Value x = node.input(0);
@@ -179,6 +208,7 @@ static void importThresholdedRelu(NodeImporter &node) {
 
 void nju::onnx_import::registerActivationOps(OpRegistry &registry) {
   registry.add("BiasGelu", 1, 2, importBiasGelu<false>, kMicrosoft);
+  registry.add("Celu", 12, 1, importCelu);
   registry.add("Elu", 6, 1, importElu);
   registry.add("FastGelu", 1, {1, 2}, importBiasGelu<true>, kMicrosoft);
   registry.add("Gelu", 20, 1, importGelu);
@@ -191,6 +221,7 @@ void nju::onnx_import::registerActivationOps(OpRegistry &registry) {
   registry.add("QuickGelu", 1, 1, importQuickGelu, kMicrosoft);
   registry.add("Relu", 6, 1, importRelu);
   registry.add("Selu", 6, 1, importSelu);
+  registry.add("Shrink", 9, 1, importShrink);
   registry.add("Sigmoid", 6, 1, importActivation<SigmoidOp>);
   registry.add("Softplus", 1, 1, importActivation<SoftplusOp>);
   registry.add("Softsign", 1, 1, importSoftsign);

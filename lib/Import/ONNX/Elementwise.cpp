@@ -35,6 +35,122 @@ static void importTan(NodeImporter &node) {
         node.create<DivOp>({node.create<SinOp>(x), node.create<CosOp>(x)}));
 }
 
+//===----------------------------------------------------------------------===//
+// Inverse and hyperbolic functions
+//===----------------------------------------------------------------------===//
+
+/// An op of one float, by a function that emits it.
+template <Value (*emit)(NodeImporter &, Value)>
+static void importFunction(NodeImporter &node) {
+  Value x = node.input(0);
+  if (node.checkFloat(x, "input 0"))
+    node.setOutput(emit(node, x));
+}
+
+static Value plus(NodeImporter &node, Value x, double number) {
+  return node.create<AddOp>({x, node.scalarLike(x, number)});
+}
+
+static Value times(NodeImporter &node, Value x, double number) {
+  return node.create<MulOp>({x, node.scalarLike(x, number)});
+}
+
+static Value squared(NodeImporter &node, Value x) {
+  return node.create<MulOp>({x, x});
+}
+
+/// `log(1 + x)` for x >= 0, which is exact for small x, too.
+static Value emitLog1p(NodeImporter &node, Value x) {
+  return node.create<SoftplusOp>(node.create<LogOp>(x));
+}
+
+/// `sign(x) * f(|x|)`.
+template <typename F>
+static Value emitOdd(NodeImporter &node, Value x, F f) {
+  return node.create<MulOp>({node.create<SignOp>(x), f(node.create<AbsOp>(x))});
+}
+
+/// `2 * atan(sqrt((1 - x) / (1 + x)))`.
+static Value emitAcos(NodeImporter &node, Value x) {
+  Value quotient = node.create<DivOp>(
+      {plus(node, node.create<NegOp>(x), 1), plus(node, x, 1)});
+  return times(node, node.create<AtanOp>(node.create<SqrtOp>(quotient)), 2);
+}
+
+/// `2 * atan(x / (1 + sqrt((1 - x) * (1 + x))))`.
+static Value emitAsin(NodeImporter &node, Value x) {
+  Value product = node.create<MulOp>(
+      {plus(node, node.create<NegOp>(x), 1), plus(node, x, 1)});
+  Value divisor = plus(node, node.create<SqrtOp>(product), 1);
+  return times(node, node.create<AtanOp>(node.create<DivOp>({x, divisor})), 2);
+}
+
+/// `log(1 + t + sqrt(t) * sqrt(t + 2))` with `t = x - 1`.
+static Value emitAcosh(NodeImporter &node, Value x) {
+  Value t = plus(node, x, -1);
+  Value root = node.create<MulOp>(
+      {node.create<SqrtOp>(t), node.create<SqrtOp>(plus(node, t, 2))});
+  return emitLog1p(node, node.create<AddOp>({t, root}));
+}
+
+/// `log(1 + x + x^2 / (1 + sqrt(x^2 + 1)))` for x >= 0. Where x^2 would
+/// overflow, x - 1 is what the quotient is.
+static Value emitAsinh(NodeImporter &node, Value x) {
+  return emitOdd(node, x, [&](Value x) {
+    Value square = squared(node, x);
+    Value divisor = plus(node, node.create<SqrtOp>(plus(node, square, 1)), 1);
+    Value quotient = node.create<DivOp>({square, divisor});
+    Type type = node.elementType(x);
+    Value isLarge = node.compare(ComparePredicate::gt, x,
+                                 node.scalar(type, type.isF16() ? 1e2 : 1e9));
+    Value rest =
+        node.create<SelectOp>({isLarge, plus(node, x, -1), quotient}, {}, type);
+    return emitLog1p(node, node.create<AddOp>({x, rest}));
+  });
+}
+
+/// `log(1 + 2 * x / (1 - x)) / 2` for x >= 0.
+static Value emitAtanh(NodeImporter &node, Value x) {
+  return emitOdd(node, x, [&](Value x) {
+    Value quotient = node.create<DivOp>(
+        {times(node, x, 2), plus(node, node.create<NegOp>(x), 1)});
+    return times(node, emitLog1p(node, quotient), 0.5);
+  });
+}
+
+static Value emitCosh(NodeImporter &node, Value x) {
+  Value power = node.create<ExpOp>(x);
+  Value inverse = node.create<ExpOp>(node.create<NegOp>(x));
+  return times(node, node.create<AddOp>({power, inverse}), 0.5);
+}
+
+/// By the tangent: the difference of powers would be inexact for small x.
+static Value emitSinh(NodeImporter &node, Value x) {
+  return node.create<MulOp>({node.create<TanhOp>(x), emitCosh(node, x)});
+}
+
+//===----------------------------------------------------------------------===//
+// Tests and bits of one operand
+//===----------------------------------------------------------------------===//
+
+static bool checkInteger(NodeImporter &node, Value value,
+                         llvm::StringRef what) {
+  if (!value)
+    return false;
+  Type type = node.elementType(value);
+  if (isa<IntegerType>(type) && !type.isInteger(1))
+    return true;
+  node.emitError() << what << " is " << value.getType()
+                   << ", expected a tensor of integers";
+  return false;
+}
+
+static void importBitwiseNot(NodeImporter &node) {
+  Value input = node.input(0);
+  if (checkInteger(node, input, "input 0"))
+    node.setOutput(node.create<NotOp>(input));
+}
+
 static void importNot(NodeImporter &node) {
   Value input = node.input(0);
   if (node.checkType(input, node.attrs().getI1Type(), "input 0"))
@@ -81,6 +197,23 @@ static void importLogical(NodeImporter &node) {
   Value lhs = node.input(0), rhs = node.input(1);
   if (node.checkType(lhs, i1, "input 0") && node.checkType(rhs, i1, "input 1"))
     node.setOutput(node.create<OpTy>({lhs, rhs}));
+}
+
+template <typename OpTy>
+static void importBitwise(NodeImporter &node) {
+  Value lhs = node.input(0), rhs = node.input(1);
+  if (checkInteger(node, lhs, "input 0") && node.checkSameType({lhs, rhs}))
+    node.setOutput(node.create<OpTy>({lhs, rhs}));
+}
+
+static void importBitShift(NodeImporter &node) {
+  std::string direction = node.stringAttr("direction", "");
+  if (direction == "LEFT")
+    return importBitwise<ShiftLeftOp>(node);
+  if (direction == "RIGHT")
+    return importBitwise<ShiftRightOp>(node);
+  node.emitError() << "attribute 'direction' is '" << direction
+                   << "', expected LEFT or RIGHT";
 }
 
 template <ComparePredicate predicate>
@@ -178,8 +311,16 @@ static void importClip(NodeImporter &node) {
 
 static void registerUnaryOps(OpRegistry &registry) {
   registry.add("Abs", 6, 1, importUnary<AbsOp>);
+  registry.add("Acos", 7, 1, importFunction<emitAcos>);
+  registry.add("Acosh", 9, 1, importFunction<emitAcosh>);
+  registry.add("Asin", 7, 1, importFunction<emitAsin>);
+  registry.add("Asinh", 9, 1, importFunction<emitAsinh>);
+  registry.add("Atan", 7, 1, importFloatUnary<AtanOp>);
+  registry.add("Atanh", 9, 1, importFunction<emitAtanh>);
+  registry.add("BitwiseNot", 18, 1, importBitwiseNot);
   registry.add("Ceil", 6, 1, importFloatUnary<CeilOp>);
   registry.add("Cos", 7, 1, importFloatUnary<CosOp>);
+  registry.add("Cosh", 9, 1, importFunction<emitCosh>);
   registry.add("Erf", 9, 1, importFloatUnary<ErfOp>);
   registry.add("Exp", 6, 1, importFloatUnary<ExpOp>);
   registry.add("Floor", 6, 1, importFloatUnary<FloorOp>);
@@ -192,6 +333,7 @@ static void registerUnaryOps(OpRegistry &registry) {
   registry.add("Round", 11, 1, importFloatUnary<RoundOp>);
   registry.add("Sign", 9, 1, importUnary<SignOp>);
   registry.add("Sin", 7, 1, importFloatUnary<SinOp>);
+  registry.add("Sinh", 9, 1, importFunction<emitSinh>);
   registry.add("Sqrt", 6, 1, importFloatUnary<SqrtOp>);
   registry.add("Tan", 7, 1, importTan);
 }
@@ -200,6 +342,10 @@ void nju::onnx_import::registerElementwiseOps(OpRegistry &registry) {
   registerUnaryOps(registry);
   registry.add("Add", 7, 2, importBinary<AddOp>);
   registry.add("And", 7, 2, importLogical<AndOp>);
+  registry.add("BitShift", 11, 2, importBitShift);
+  registry.add("BitwiseAnd", 18, 2, importBitwise<AndOp>);
+  registry.add("BitwiseOr", 18, 2, importBitwise<OrOp>);
+  registry.add("BitwiseXor", 18, 2, importBitwise<XorOp>);
   registry.add("Clip", 6, {1, 3}, importClip);
   registry.add("Div", 7, 2, importBinary<DivOp>);
   registry.add("Equal", 7, 2, importCompare<ComparePredicate::eq>);

@@ -201,6 +201,117 @@ static void importInstanceNormalization(NodeImporter &node) {
           .result);
 }
 
+/// Over groups of channels. The scale and bias are of a group before opset 21,
+/// of a channel since.
+static void importGroupNormalization(NodeImporter &node) {
+  double epsilon = node.floatAttr("epsilon", 1e-5);
+  std::optional<int64_t> groups = node.intAttr("num_groups");
+  node.ignoreAttr("stash_type");
+  SmallVector<Value> inputs = node.inputs();
+  if (!checkOperands(node, inputs))
+    return;
+  int64_t rank = node.rank(inputs[0]);
+  std::optional<int64_t> channels =
+      rank > 1 ? node.staticDim(inputs[0], 1) : std::nullopt;
+  if (!groups || !channels || *groups < 1 || *channels % *groups ||
+      !node.checkRank(inputs[1], 1, "input 1") ||
+      !node.checkRank(inputs[2], 1, "input 2")) {
+    node.emitError() << "input 0 is " << inputs[0].getType()
+                     << ", expected a static number of channels that "
+                     << "num_groups divides";
+    return;
+  }
+  Value grouped =
+      node.create<ReshapeOp>({inputs[0], node.constant({0, *groups, -1})});
+  Value mean = node.reduce<ReduceMeanOp>(grouped, {2}, true);
+  Value centred = node.create<SubOp>({grouped, mean});
+  Value result = node.create<MulOp>(
+      {centred, emitInverseRoot(node, centred, {2}, epsilon)});
+  auto affine = [&](Value x, ArrayRef<Value> operands) {
+    return node.create<AddOp>(
+        {node.create<MulOp>({x, operands[0]}), operands[1]});
+  };
+  bool isByGroup = node.opset() < 21;
+  SmallVector<Value> factors;
+  for (Value vector : {inputs[1], inputs[2]})
+    factors.push_back(alongChannels(node, vector, isByGroup ? 3 : rank));
+  if (isByGroup)
+    result = affine(result, factors);
+  result = node.create<ReshapeOp>({result, node.shapeOf(inputs[0])},
+                                  node.unit("allow_zero"));
+  node.setOutput(isByGroup ? result : affine(result, factors));
+}
+
+static void importLpNormalization(NodeImporter &node) {
+  int64_t axis = node.intAttr("axis", -1), p = node.intAttr("p", 2);
+  Value x = node.input(0);
+  if (!node.checkFloat(x, "input 0"))
+    return;
+  if (p != 1 && p != 2) {
+    node.emitError() << "attribute 'p' is " << p << ", expected 1 or 2";
+    return;
+  }
+  axis = node.normalizeAxis(axis, node.rank(x));
+  Value powers = p == 1 ? node.create<AbsOp>(x) : node.create<MulOp>({x, x});
+  Value norm = node.reduce<ReduceSumOp>(powers, {axis}, true);
+  if (p == 2)
+    norm = node.create<SqrtOp>(norm);
+  // Zeros stay zeros.
+  Value zero = node.scalarLike(x, 0);
+  Value isZero = node.compare(ComparePredicate::eq, norm, zero);
+  Value quotient = node.create<DivOp>({x, norm});
+  node.setOutput(
+      node.create<SelectOp>({isZero, zero, quotient}, {}, node.elementType(x)));
+}
+
+static void importMeanVarianceNormalization(NodeImporter &node) {
+  auto axes = node.intsAttr("axes").value_or(SmallVector<int64_t>{0, 2, 3});
+  Value x = node.input(0);
+  if (!node.checkFloat(x, "input 0"))
+    return;
+  axes = node.normalizeAxes(axes, node.rank(x));
+  if (node.hasFailed())
+    return;
+  Value centred =
+      node.create<SubOp>({x, node.reduce<ReduceMeanOp>(x, axes, true)});
+  Value variance = node.reduce<ReduceMeanOp>(
+      node.create<MulOp>({centred, centred}), axes, true);
+  Value deviation = node.create<AddOp>(
+      {node.create<SqrtOp>(variance), node.scalarLike(x, 1e-9)});
+  node.setOutput(node.create<DivOp>({centred, deviation}));
+}
+
+/// By the squares of the channels around each.
+static void importLRN(NodeImporter &node) {
+  double alpha = node.floatAttr("alpha", 1e-4);
+  double beta = node.floatAttr("beta", 0.75), bias = node.floatAttr("bias", 1);
+  std::optional<int64_t> size = node.intAttr("size");
+  Value x = node.input(0);
+  if (!node.checkFloat(x, "input 0"))
+    return;
+  if (!size || *size < 1 || node.rank(x) < 2) {
+    node.emitError() << "has no attribute 'size' of at least 1, or no channels";
+    return;
+  }
+  int64_t rank = node.rank(x);
+  SmallVector<int64_t> pads(2 * rank, 0);
+  pads[1] = (*size - 1) / 2;
+  pads[rank + 1] = *size - 1 - pads[1];
+  Value squares = node.create<PadOp>(
+      {node.create<MulOp>({x, x}), node.constant(pads), node.scalarLike(x, 0)});
+  Value places =
+      node.create<AddOp>({node.unsqueeze(node.iota(node.dimScalar(x, 1)), {1}),
+                          node.iota(node.index(*size))});
+  Value sum = node.reduce<ReduceSumOp>(
+      node.create<GatherOp>({squares, places}, node.i64("axis", 1)), {2},
+      false);
+  Value scaled = node.create<AddOp>(
+      {node.create<MulOp>({sum, node.scalarLike(x, alpha / double(*size))}),
+       node.scalarLike(x, bias)});
+  Value divisor = node.create<PowOp>({scaled, node.scalarLike(x, beta)});
+  node.setOutput(node.create<DivOp>({x, divisor}));
+}
+
 /// Of each sequence the number of ones in a mask `[B, S]`, as i32; zeros
 /// without a mask.
 static Value emitMaskIndex(NodeImporter &node, Value mask, Value ids) {
@@ -249,8 +360,13 @@ void nju::onnx_import::registerNormalizationOps(OpRegistry &registry) {
   registry.add("BatchNormalization", 9, 5, importBatchNormalization);
   registry.add("EmbedLayerNormalization", 1, {1, 9},
                importEmbedLayerNormalization, kMicrosoft);
+  registry.add("GroupNormalization", 18, 3, importGroupNormalization);
   registry.add("InstanceNormalization", 6, 3, importInstanceNormalization);
   registry.add("LayerNormalization", 17, {2, 3}, importLayerNormalization);
+  registry.add("LRN", 1, 1, importLRN);
+  registry.add("LpNormalization", 1, 1, importLpNormalization);
+  registry.add("MeanVarianceNormalization", 9, 1,
+               importMeanVarianceNormalization);
   registry.add("RMSNormalization", 23, 2, importRMSNormalization);
   for (llvm::StringRef domain :
        {llvm::StringRef(), llvm::StringRef(kMicrosoft)})

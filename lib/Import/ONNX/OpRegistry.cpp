@@ -17,11 +17,14 @@ OpRegistry::OpRegistry() {
   registerMicrosoftAttentionOps(*this);
   registerConstantOps(*this);
   registerControlFlowOps(*this);
+  registerConvolutionOps(*this);
   registerEinsumOps(*this);
   registerElementwiseOps(*this);
   registerIndexingOps(*this);
+  registerLossOps(*this);
   registerMatMulOps(*this);
   registerNormalizationOps(*this);
+  registerPoolingOps(*this);
   registerQuantizationOps(*this);
   registerReductionOps(*this);
   registerSequenceOps(*this);

@@ -164,9 +164,37 @@ static void importSoftmax(NodeImporter &node) {
                                         node.unit("allow_zero")));
 }
 
+/// 1 at the first of the largest elements, 0 elsewhere. Since opset 13 over one
+/// dimension; before, over all from `axis` on.
+static void importHardmax(NodeImporter &node) {
+  bool isFlat = node.opset() < 13;
+  int64_t axis = node.intAttr("axis", isFlat ? 1 : -1);
+  Value input = node.input(0);
+  if (!node.checkFloat(input, "input 0"))
+    return;
+  axis = node.normalizeAxis(axis, node.rank(input));
+  Value x = isFlat ? node.flatten(input, axis) : input;
+  if (isFlat)
+    axis = 1;
+  Value largest =
+      node.create<ArgMaxOp>(x, {node.i64("axis", axis), node.unit("keep_dims")},
+                            node.attrs().getI64Type());
+  SmallVector<int64_t> trailing;
+  for (int64_t dim = 1; dim < node.rank(x) - axis; ++dim)
+    trailing.push_back(dim);
+  Value places = node.unsqueeze(node.iota(node.dimScalar(x, axis)), trailing);
+  Value result = node.cast(node.compare(ComparePredicate::eq, largest, places),
+                           node.elementType(input));
+  if (isFlat)
+    result = node.create<ReshapeOp>({result, node.shapeOf(input)},
+                                    node.unit("allow_zero"));
+  node.setOutput(result);
+}
+
 void nju::onnx_import::registerReductionOps(OpRegistry &registry) {
   registry.add("ArgMax", 1, 1, importArg<ArgMaxOp>);
   registry.add("ArgMin", 1, 1, importArg<ArgMinOp>);
+  registry.add("Hardmax", 1, 1, importHardmax);
   registry.add("LogSoftmax", 1, 1, importSoftmax<true>);
   registry.add("ReduceL1", 1, {1, 2}, importReduceSumOf<absolute, same>);
   registry.add("ReduceL2", 1, {1, 2}, importReduceSumOf<square, squareRoot>);

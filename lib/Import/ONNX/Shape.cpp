@@ -342,6 +342,82 @@ static void importPad(NodeImporter &node) {
 }
 
 //===----------------------------------------------------------------------===//
+// Blocks of pixels
+//===----------------------------------------------------------------------===//
+
+/// The attribute `blocksize` of an op on an image `[N, C, H, W]`; 0 after an
+/// error.
+static int64_t readBlockSize(NodeImporter &node, Value image) {
+  std::optional<int64_t> size = node.intAttr("blocksize");
+  if (!node.checkRank(image, 4, "input 0"))
+    return 0;
+  if (size && *size >= 1)
+    return *size;
+  node.emitError() << "has no attribute 'blocksize' of at least 1";
+  return 0;
+}
+
+/// A reshape to six dimensions, a permutation, and a reshape to four.
+static Value moveBlocks(NodeImporter &node, Value image, ArrayRef<Value> split,
+                        ArrayRef<int64_t> permutation, ArrayRef<Value> joined) {
+  auto reshape = [&](Value value, ArrayRef<Value> dims) {
+    return node.create<ReshapeOp>(
+        {value, node.concat(llvm::to_vector(dims), 0)},
+        node.unit("allow_zero"));
+  };
+  return reshape(node.transpose(reshape(image, split), permutation), joined);
+}
+
+/// Whether the channels of a block follow each other ("CRD"), or the blocks of
+/// a channel do ("DCR").
+static bool readIsChannelFirst(NodeImporter &node) {
+  std::string mode = node.stringAttr("mode", "DCR");
+  if (mode != "DCR" && mode != "CRD")
+    node.emitError() << "attribute 'mode' is '" << mode
+                     << "', expected DCR or CRD";
+  return mode == "CRD";
+}
+
+static void importDepthToSpace(NodeImporter &node) {
+  bool isChannelFirst = readIsChannelFirst(node);
+  Value image = node.input(0);
+  int64_t size = readBlockSize(node, image);
+  if (!size)
+    return;
+  Value n = node.dimVector(image, 0), h = node.dimVector(image, 2),
+        w = node.dimVector(image, 3), b = node.constant({size});
+  Value depth = node.create<DivOp>(
+      {node.dimVector(image, 1), node.constant({size * size})});
+  auto times = [&](Value dim) { return node.create<MulOp>({dim, b}); };
+  SmallVector<Value> joined{n, depth, times(h), times(w)};
+  node.setOutput(isChannelFirst
+                     ? moveBlocks(node, image, {n, depth, b, b, h, w},
+                                  {0, 1, 4, 2, 5, 3}, joined)
+                     : moveBlocks(node, image, {n, b, b, depth, h, w},
+                                  {0, 3, 4, 1, 5, 2}, joined));
+}
+
+static void importSpaceToDepth(NodeImporter &node) {
+  bool isChannelFirst = readIsChannelFirst(node);
+  Value image = node.input(0);
+  int64_t size = readBlockSize(node, image);
+  if (!size)
+    return;
+  Value n = node.dimVector(image, 0), c = node.dimVector(image, 1),
+        b = node.constant({size});
+  auto blocks = [&](int64_t dim) {
+    return node.create<DivOp>({node.dimVector(image, dim), b});
+  };
+  Value h = blocks(2), w = blocks(3);
+  Value depth = node.create<MulOp>({c, node.constant({size * size})});
+  SmallVector<int64_t> permutation =
+      isChannelFirst ? SmallVector<int64_t>{0, 1, 3, 5, 2, 4}
+                     : SmallVector<int64_t>{0, 3, 5, 1, 2, 4};
+  node.setOutput(moveBlocks(node, image, {n, c, h, b, w, b}, permutation,
+                            {n, depth, h, w}));
+}
+
+//===----------------------------------------------------------------------===//
 // Tensors made from numbers
 //===----------------------------------------------------------------------===//
 
@@ -411,6 +487,7 @@ void nju::onnx_import::registerShapeOps(OpRegistry &registry) {
   registry.add("Concat", 4, {1, Arity::kAny}, importConcat);
   registry.add("CumSum", 11, 2, importCumSum);
   registry.add("Expand", 8, 2, importExpand);
+  registry.add("DepthToSpace", 1, 1, importDepthToSpace);
   registry.add("EyeLike", 9, 1, importEyeLike);
   registry.add("Flatten", 1, 1, importFlatten);
   registry.add("Pad", 2, {1, 4}, importPad);
@@ -419,6 +496,7 @@ void nju::onnx_import::registerShapeOps(OpRegistry &registry) {
   registry.add("Shape", 1, 1, importShape);
   registry.add("Size", 1, 1, importSize);
   registry.add("Slice", 1, {1, 5}, importSlice);
+  registry.add("SpaceToDepth", 1, 1, importSpaceToDepth);
   registry.add("Split", 2, {1, 2}, importSplit);
   registry.add("Squeeze", 1, {1, 2}, importSqueeze);
   registry.add("Tile", 6, 2, importTile);
