@@ -121,7 +121,7 @@ def require_close(what: str, actual: np.ndarray, expected: np.ndarray, dtype: st
 
 def compare_language_model(entry: dict, path: pathlib.Path, tools: Tools) -> str:
     widen = not entry.get("onnxruntime", True)
-    reference = LanguageModel(path, widen)
+    reference = LanguageModel(path, widen, entry.get("dims"))
     expected_tokens = reference.greedy(entry["prompt"], NEW_TOKENS)
     sequence = entry["prompt"] + expected_tokens
     error = require_close("output 'logits'", tools.logits(sequence), reference.logits(sequence),
@@ -167,7 +167,7 @@ def compare(path: pathlib.Path, args: argparse.Namespace, folder: pathlib.Path) 
     if not path.exists():
         raise Difference(f"'{path}' is missing")
     entry = entry_of(path)
-    options = [f"--target={args.target}", *args.compile_option]
+    options = [f"--target={args.target}", *entry.get("options", []), *args.compile_option]
     tools = Tools(args.nju_compile, args.nju_run, options, folder)
     tools.compile(path)
     if entry["kind"] == "graph":

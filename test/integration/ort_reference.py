@@ -78,8 +78,11 @@ def _widen_node(node: onnx.NodeProto) -> None:
 class LanguageModel:
     """A causal language model: tokens in, logits out, one sequence at a time."""
 
-    def __init__(self, path: pathlib.Path, widen: bool = False) -> None:
+    def __init__(self, path: pathlib.Path, widen: bool = False,
+                 dims: dict[str, int] | None = None) -> None:
+        """dims: dynamic dimensions of the cache that are not the number of its tokens."""
         self.session = make_session(path, widen)
+        self.dims = dims or {}
         self.inputs = {i.name: i for i in self.session.get_inputs()}
         outputs = [o.name for o in self.session.get_outputs()]
         if "input_ids" not in self.inputs or "logits" not in outputs:
@@ -94,11 +97,11 @@ class LanguageModel:
                              f"{len(self.present_names)}")
 
     def empty_cache(self) -> list[np.ndarray]:
-        """A cache of no tokens: each dynamic axis but the batch has length 0."""
+        """A cache of no tokens: each dynamic axis but the batch and `dims` has length 0."""
         cache = []
         for name in self.past_names:
             info = self.inputs[name]
-            dims = [d if isinstance(d, int) else 0 for d in info.shape]
+            dims = [d if isinstance(d, int) else self.dims.get(d, 0) for d in info.shape]
             dims[0] = 1
             cache.append(np.zeros(dims, ELEMENT_OF[info.type]))
         return cache
