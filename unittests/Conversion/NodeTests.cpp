@@ -53,7 +53,8 @@ static void compileAndRun(const NodeTest &test, const Imported &imported,
     inputs.push_back(test.getInput(name, &context));
   std::vector<HostTensor> results = jit.run(inputs, 2);
   for (auto [i, result] : llvm::enumerate(results))
-    EXPECT_TRUE(isNear(result, test.getOutput(i, result.getType().getContext())))
+    EXPECT_TRUE(
+        isNear(result, test.getOutput(i, result.getType().getContext())))
         << "output " << i;
 }
 

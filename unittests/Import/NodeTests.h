@@ -35,8 +35,9 @@ struct NodeTest {
   HostTensor getOutput(size_t index, mlir::MLIRContext *context) const;
 };
 
-/// The tests whose ops are all known to the importer, by name. Integer inputs are initializers: axes and sizes are constants in every exported
-/// model, and have to be for some ops.
+/// The tests whose ops are all known to the importer, by name. Integer inputs
+/// are initializers: axes and sizes are constants in every exported model, and
+/// have to be for some ops.
 std::vector<NodeTest> readKnownNodeTests();
 
 /// With the relative error that ONNX's own runner allows for f32.

@@ -41,10 +41,9 @@ struct WeightShape {
 };
 } // namespace
 
-static std::optional<WeightShape>
-readWeightShape(NodeImporter &node, Value input, Value weight) {
-  if (!input || !weight ||
-      !node.checkRank(weight, node.rank(input), "input 1"))
+static std::optional<WeightShape> readWeightShape(NodeImporter &node,
+                                                  Value input, Value weight) {
+  if (!input || !weight || !node.checkRank(weight, node.rank(input), "input 1"))
     return std::nullopt;
   SmallVector<int64_t> dims;
   for (int64_t dim = 0; dim < node.rank(weight); ++dim)
@@ -136,8 +135,8 @@ static Value emitRows(NodeImporter &node, const Convolution &conv,
 }
 
 static Value emitConvolution(NodeImporter &node, const Convolution &conv) {
-  Value padded = conv.windows.pad(node, conv.input,
-                                  node.scalarLike(conv.input, 0), true);
+  Value padded =
+      conv.windows.pad(node, conv.input, node.scalarLike(conv.input, 0), true);
   Value elements = conv.windows.unfold(node, padded);
   int64_t rank = conv.getRank();
   if (conv.depth == 1 && conv.filters == 1) {
@@ -166,13 +165,14 @@ static std::optional<Convolution> readConvolution(NodeImporter &node,
   auto windows = Windows::read(node, input, shape->kernel);
   if (!groups || !windows)
     return std::nullopt;
-  return Convolution{input,  weight,       Value(), groups, shape->outer / groups,
-                     shape->inner, *windows};
+  return Convolution{
+      input,        weight,  Value(), groups, shape->outer / groups,
+      shape->inner, *windows};
 }
 
 static bool checkBias(NodeImporter &node, Value bias, Value input) {
-  return !bias ||
-         (node.checkRank(bias, 1, "input 2") && node.checkSameType({input, bias}));
+  return !bias || (node.checkRank(bias, 1, "input 2") &&
+                   node.checkSameType({input, bias}));
 }
 
 static void importConv(NodeImporter &node) {
@@ -199,9 +199,9 @@ static Value spread(NodeImporter &node, Value value, int64_t dim,
   int64_t rank = node.rank(value);
   SmallVector<int64_t> pads(2 * (rank + 1), 0);
   pads[rank + 1 + dim + 1] = stride - 1;
-  Value padded = node.create<PadOp>({node.unsqueeze(value, {dim + 1}),
-                                     node.constant(pads),
-                                     node.scalarLike(value, 0)});
+  Value padded =
+      node.create<PadOp>({node.unsqueeze(value, {dim + 1}), node.constant(pads),
+                          node.scalarLike(value, 0)});
   SmallVector<Value> dims;
   for (int64_t i = 0; i < rank; ++i) {
     Value size = node.dimVector(value, i);
@@ -217,8 +217,7 @@ static Value turnWeight(NodeImporter &node, Value weight,
                         const WeightShape &shape, int64_t groups) {
   auto rank = static_cast<int64_t>(shape.kernel.size());
   SmallVector<int64_t> split{groups, shape.outer / groups, shape.inner},
-      joined{groups * shape.inner, shape.outer / groups},
-      permutation{0, 2, 1};
+      joined{groups * shape.inner, shape.outer / groups}, permutation{0, 2, 1};
   for (int64_t i = 0; i < rank; ++i) {
     split.push_back(shape.kernel[i]);
     joined.push_back(shape.kernel[i]);
@@ -235,8 +234,8 @@ static Value turnWeight(NodeImporter &node, Value weight,
 static bool readTransposedPads(NodeImporter &node, Value input,
                                SmallVector<Window> &windows) {
   auto rank = static_cast<int64_t>(windows.size());
-  SmallVector<int64_t> more = node.intsAttr("output_padding")
-                                  .value_or(SmallVector<int64_t>(rank, 0));
+  SmallVector<int64_t> more =
+      node.intsAttr("output_padding").value_or(SmallVector<int64_t>(rank, 0));
   auto shape = node.intsAttr("output_shape");
   std::string mode = node.stringAttr("auto_pad", "NOTSET");
   bool isSame = mode == "SAME_UPPER" || mode == "SAME_LOWER";
@@ -251,8 +250,7 @@ static bool readTransposedPads(NodeImporter &node, Value input,
     window.extra = more[i];
     if (!shape && !isSame)
       continue;
-    std::optional<int64_t> size =
-        node.staticDim(input, Windows::kFirstDim + i);
+    std::optional<int64_t> size = node.staticDim(input, Windows::kFirstDim + i);
     if (!size) {
       node.emitError() << "has output_shape or auto_pad, and input 0 is "
                        << input.getType() << ", expected static dimensions";

@@ -46,16 +46,15 @@ static Value emitLoss(NodeImporter &node, const Loss &loss) {
   }
   Value result = emitPicked(node, loss, labels), weights;
   if (loss.classWeights) {
-    weights = node.create<GatherOp>({loss.classWeights, labels},
-                                    node.i64("axis", 0));
+    weights =
+        node.create<GatherOp>({loss.classWeights, labels}, node.i64("axis", 0));
     result = node.create<MulOp>({result, weights});
   }
   if (isKept) {
     Value none = absent(node, result);
     result = node.create<SelectOp>({isKept, result, none}, {}, type);
-    weights =
-        weights ? node.create<SelectOp>({isKept, weights, none}, {}, type)
-                : node.cast(isKept, type);
+    weights = weights ? node.create<SelectOp>({isKept, weights, none}, {}, type)
+                      : node.cast(isKept, type);
   }
   if (loss.reduction == "none")
     return result;
@@ -92,9 +91,8 @@ static std::optional<Loss> readLoss(NodeImporter &node, Value scores) {
     return std::nullopt;
   }
   if (!node.checkRank(loss.labels, rank - 1, "input 1") ||
-      (loss.classWeights &&
-       (!node.checkRank(loss.classWeights, 1, "input 2") ||
-        !node.checkSameType({scores, loss.classWeights}))))
+      (loss.classWeights && (!node.checkRank(loss.classWeights, 1, "input 2") ||
+                             !node.checkSameType({scores, loss.classWeights}))))
     return std::nullopt;
   if (!llvm::is_contained({"none", "sum", "mean"}, loss.reduction)) {
     node.emitError() << "attribute 'reduction' is '" << loss.reduction
@@ -113,9 +111,8 @@ static void importSoftmaxCrossEntropyLoss(NodeImporter &node) {
   auto loss = readLoss(node, node.input(0));
   if (!loss)
     return;
-  loss->logProbabilities =
-      node.create<SoftmaxOp>(loss->logProbabilities,
-                             {node.i64("axis", kClasses), node.unit("log")});
+  loss->logProbabilities = node.create<SoftmaxOp>(
+      loss->logProbabilities, {node.i64("axis", kClasses), node.unit("log")});
   node.setOutput(0, emitLoss(node, *loss));
   node.setOutput(1, loss->logProbabilities);
 }

@@ -57,9 +57,9 @@ static Value countElements(NodeImporter &node, const Windows &windows, Value x,
   for (int64_t dim = Windows::kFirstDim; dim < node.rank(x); ++dim)
     dims.push_back(node.dimVector(x, dim));
   Value ones = node.create<FillOp>({node.concat(dims, 0), one});
-  ones = countsPads ? windows.padExtra(
-                          node, windows.pad(node, ones, one, false), zero)
-                    : windows.pad(node, ones, zero, true);
+  ones = countsPads
+             ? windows.padExtra(node, windows.pad(node, ones, one, false), zero)
+             : windows.pad(node, ones, zero, true);
   return reduceWindows<ReduceSumOp>(node, windows, ones);
 }
 
@@ -72,13 +72,12 @@ static void importAveragePool(NodeImporter &node) {
   if (!windows)
     return;
   Value padded = windows->pad(node, x, node.scalarLike(x, 0), true);
-  bool isPartial =
-      windows->hasExtra() || (windows->hasPads() && !countsPads);
+  bool isPartial = windows->hasExtra() || (windows->hasPads() && !countsPads);
   if (!isPartial)
     return node.setOutput(reduceWindows<ReduceMeanOp>(node, *windows, padded));
-  node.setOutput(node.create<DivOp>(
-      {reduceWindows<ReduceSumOp>(node, *windows, padded),
-       countElements(node, *windows, x, countsPads)}));
+  node.setOutput(
+      node.create<DivOp>({reduceWindows<ReduceSumOp>(node, *windows, padded),
+                          countElements(node, *windows, x, countsPads)}));
 }
 
 /// `(sum of |x|^p)^(1/p)`, `sum` being a function of the powers.
@@ -94,8 +93,7 @@ static void emitLpNorm(NodeImporter &node, Value x, Sum sum) {
     powers = node.create<PowOp>({powers, node.scalarLike(x, double(p))});
   Value result = sum(powers);
   if (p != 1)
-    result =
-        node.create<PowOp>({result, node.scalarLike(x, 1 / double(p))});
+    result = node.create<PowOp>({result, node.scalarLike(x, 1 / double(p))});
   node.setOutput(result);
 }
 
@@ -127,8 +125,7 @@ static bool checkSpatial(NodeImporter &node, Value x) {
 }
 
 static SmallVector<int64_t> spatialDims(NodeImporter &node, Value x) {
-  return llvm::to_vector(
-      llvm::seq<int64_t>(Windows::kFirstDim, node.rank(x)));
+  return llvm::to_vector(llvm::seq<int64_t>(Windows::kFirstDim, node.rank(x)));
 }
 
 template <typename OpTy>

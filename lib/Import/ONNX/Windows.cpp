@@ -14,8 +14,8 @@ using namespace nju::onnx_import;
 
 Value nju::onnx_import::reshapeTo(NodeImporter &node, Value value,
                                   ArrayRef<Value> dims) {
-  return node.create<ReshapeOp>(
-      {value, node.concat(llvm::to_vector(dims), 0)}, node.unit("allow_zero"));
+  return node.create<ReshapeOp>({value, node.concat(llvm::to_vector(dims), 0)},
+                                node.unit("allow_zero"));
 }
 
 //===----------------------------------------------------------------------===//
@@ -211,8 +211,8 @@ static Value unfoldDim(NodeImporter &node, Value value, int64_t dim,
   if (isPatch) {
     Value size = node.index(window.size);
     Value used = node.create<MulOp>({count, size});
-    value = node.slice(value, dim, node.constant({0}),
-                       node.unsqueeze(used, {0}));
+    value =
+        node.slice(value, dim, node.constant({0}), node.unsqueeze(used, {0}));
     SmallVector<Value> dims;
     for (int64_t i = 0; i < node.rank(value); ++i) {
       dims.push_back(i == dim ? node.unsqueeze(count, {0})
