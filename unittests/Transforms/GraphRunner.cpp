@@ -117,7 +117,9 @@ std::vector<HostTensor> nju::test::makeInputs(func::FuncOp function,
     auto tensor = cast<RankedTensorType>(type);
     llvm::StringRef name = nameOf(index);
     SmallVector<int64_t> shape(tensor.getShape());
-    int64_t length = name.contains("past")              ? past
+    bool isEncoder = name.starts_with("encoder") || name.contains(".encoder.");
+    int64_t length = isEncoder                          ? sequence
+                     : name.contains("past")            ? past
                      : name.contains("mask") && hasPast ? past + sequence
                                                         : sequence;
     bool seenBatch = false;
