@@ -22,8 +22,7 @@ class Element {
 public:
   Element(ImplicitLocOpBuilder &b, Type elementType)
       : b(b), isFloat(isa<FloatType>(elementType)),
-        isUnsigned(elementType.isUnsignedInteger() ||
-                   elementType.isInteger(1)) {}
+        isUnsigned(isNatural(elementType)) {}
 
   Value unary(Operation *op, Value x);
   Value binary(Operation *op, Value lhs, Value rhs);

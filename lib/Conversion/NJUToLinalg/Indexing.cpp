@@ -272,33 +272,12 @@ serialLoops(Lowering &lowering, ArrayRef<Value> dims, ValueRange state,
   return llvm::to_vector(ValueRange(nest.results));
 }
 
-/// An element and its update.
-static Value combineScattered(ImplicitLocOpBuilder &b,
-                              nju::ScatterReduction reduction, Type elementType,
-                              Value before, Value update) {
-  using R = nju::ScatterReduction;
-  if (reduction == R::replace)
-    return update;
-  Value x = Lowering::load(b, before, elementType);
-  Value y = Lowering::load(b, update, elementType);
-  bool isFloat = isa<FloatType>(elementType);
-  bool isNatural = elementType.isUnsignedInteger() || elementType.isInteger(1);
-  auto make = [&](auto floats, auto naturals, auto integers) -> Value {
-    if (isFloat)
-      return decltype(floats)::create(b, x, y);
-    if (isNatural)
-      return decltype(naturals)::create(b, x, y);
-    return decltype(integers)::create(b, x, y);
-  };
-  Value result;
-  if (reduction == R::add)
-    result = make(arith::AddFOp(), arith::AddIOp(), arith::AddIOp());
-  else if (reduction == R::mul)
-    result = make(arith::MulFOp(), arith::MulIOp(), arith::MulIOp());
-  else if (reduction == R::max)
-    result = make(arith::MaximumFOp(), arith::MaxUIOp(), arith::MaxSIOp());
-  else
-    result = make(arith::MinimumFOp(), arith::MinUIOp(), arith::MinSIOp());
+static Value combineStored(ImplicitLocOpBuilder &b,
+                           nju::ScatterReduction reduction, Type elementType,
+                           Value before, Value update) {
+  Value result = combineElements(b, reduction, elementType,
+                                 Lowering::load(b, before, elementType),
+                                 Lowering::load(b, update, elementType));
   return Lowering::store(b, result, elementType);
 }
 
@@ -328,7 +307,7 @@ static LogicalResult lowerScatterND(nju::ScatterNDOp op, Lowering &lowering) {
         llvm::append_range(position, place.drop_front(vectors));
         Value update = tensor::ExtractOp::create(b, updates, place);
         if (op.getReduction() != nju::ScatterReduction::replace)
-          update = combineScattered(
+          update = combineStored(
               b, op.getReduction(), op.getType().getElementType(),
               tensor::ExtractOp::create(b, carried[0], position), update);
         Value next = tensor::InsertOp::create(b, update, carried[0], position);
@@ -394,7 +373,7 @@ namespace {
 /// after the one that was chosen before.
 struct TopKStep {
   ImplicitLocOpBuilder &b;
-  bool isLeast, isNatural;
+  bool isLeast, natural;
 
   Value precedes(Value x, Value y) {
     using F = arith::CmpFPredicate;
@@ -402,7 +381,7 @@ struct TopKStep {
     if (isa<FloatType>(x.getType()))
       return arith::CmpFOp::create(b, isLeast ? F::OLT : F::OGT, x, y);
     I predicate =
-        isNatural ? (isLeast ? I::ult : I::ugt) : (isLeast ? I::slt : I::sgt);
+        natural ? (isLeast ? I::ult : I::ugt) : (isLeast ? I::slt : I::sgt);
     return arith::CmpIOp::create(b, predicate, x, y);
   }
   Value less(Value x, Value y) {
@@ -444,11 +423,11 @@ static LogicalResult lowerTopK(nju::TopKOp op, Lowering &lowering) {
   Value none = lowering.index(-1);
   llvm::SmallVector<Value> state{lowering.empty(type, dims), number, none,
                                  number, none};
-  bool isNatural = elementType.isUnsignedInteger() || elementType.isInteger(1);
+  bool natural = isNatural(elementType);
   auto result = serialLoops(
       lowering, loops, state,
       [&](ImplicitLocOpBuilder &b, ValueRange place, ValueRange carried) {
-        TopKStep step{b, op.getLeast(), isNatural};
+        TopKStep step{b, op.getLeast(), natural};
         llvm::SmallVector<Value> position(place.drop_back(2));
         Value choice = place[place.size() - 2], i = place.back();
         position.insert(position.begin() + axis, i);

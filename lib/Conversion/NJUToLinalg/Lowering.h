@@ -255,6 +255,15 @@ mlir::Value emitElement(mlir::Operation *op, mlir::ImplicitLocOpBuilder &b,
 /// A float or integer constant of a scalar type.
 mlir::Value emitNumber(mlir::ImplicitLocOpBuilder &b, mlir::Type type,
                        double value);
+/// True if integers of this storage type have no sign.
+inline bool isNatural(mlir::Type elementType) {
+  return elementType.isUnsignedInteger() || elementType.isInteger(1);
+}
+/// `x` added to, multiplied by, ... what has been accumulated, both in the
+/// arithmetic type of `elementType`.
+mlir::Value combineElements(mlir::ImplicitLocOpBuilder &b,
+                            ScatterReduction kind, mlir::Type elementType,
+                            mlir::Value acc, mlir::Value x);
 /// Sums of products over the loops that the last of `maps`, the result's, does
 /// not name. `elementTypes` are those of the nju operands.
 mlir::Value emitContraction(Lowering &lowering, mlir::RankedTensorType type,

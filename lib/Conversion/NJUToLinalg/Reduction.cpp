@@ -14,10 +14,6 @@
 using namespace mlir;
 using namespace nju::lowering;
 
-static bool isNatural(Type type) {
-  return type.isUnsignedInteger() || type.isInteger(1);
-}
-
 /// The least (or greatest) number of a type.
 static TypedAttr extreme(Builder &b, Type elementType, bool least) {
   Type type = Lowering::arithmeticType(elementType);
@@ -42,27 +38,40 @@ static TypedAttr startOf(Operation *op, Builder &b, Type elementType) {
   return b.getIntegerAttr(type, static_cast<int64_t>(value));
 }
 
-static Value combine(Operation *op, ImplicitLocOpBuilder &b, Type elementType,
-                     Value acc, Value x) {
-  bool isFloat = isa<FloatType>(elementType);
-  bool natural = isNatural(elementType);
-  if (isa<nju::ReduceMaxOp>(op)) {
+Value nju::lowering::combineElements(ImplicitLocOpBuilder &b,
+                                     nju::ScatterReduction kind,
+                                     Type elementType, Value acc, Value x) {
+  using R = nju::ScatterReduction;
+  bool isFloat = isa<FloatType>(elementType), natural = isNatural(elementType);
+  switch (kind) {
+  case R::replace:
+    return x;
+  case R::add:
+    return isFloat ? b.createOrFold<arith::AddFOp>(acc, x)
+                   : b.createOrFold<arith::AddIOp>(acc, x);
+  case R::mul:
+    return isFloat ? b.createOrFold<arith::MulFOp>(acc, x)
+                   : b.createOrFold<arith::MulIOp>(acc, x);
+  case R::max:
     if (isFloat)
       return b.createOrFold<arith::MaximumFOp>(acc, x);
     return natural ? b.createOrFold<arith::MaxUIOp>(acc, x)
                    : b.createOrFold<arith::MaxSIOp>(acc, x);
-  }
-  if (isa<nju::ReduceMinOp>(op)) {
+  case R::min:
     if (isFloat)
       return b.createOrFold<arith::MinimumFOp>(acc, x);
     return natural ? b.createOrFold<arith::MinUIOp>(acc, x)
                    : b.createOrFold<arith::MinSIOp>(acc, x);
   }
-  if (isa<nju::ReduceProdOp>(op))
-    return isFloat ? b.createOrFold<arith::MulFOp>(acc, x)
-                   : b.createOrFold<arith::MulIOp>(acc, x);
-  return isFloat ? b.createOrFold<arith::AddFOp>(acc, x)
-                 : b.createOrFold<arith::AddIOp>(acc, x);
+  llvm_unreachable("all kinds are handled");
+}
+
+static nju::ScatterReduction kindOf(Operation *op) {
+  using R = nju::ScatterReduction;
+  return isa<nju::ReduceMaxOp>(op)    ? R::max
+         : isa<nju::ReduceMinOp>(op)  ? R::min
+         : isa<nju::ReduceProdOp>(op) ? R::mul
+                                      : R::add;
 }
 
 /// A number of elements as a scalar of an arithmetic type.
@@ -93,21 +102,23 @@ static LogicalResult lowerReduce(Operation *op, Lowering &lowering) {
   bool keepDims = op->hasAttr("keep_dims");
   RankedTensorType type = Lowering::convert(op->getResult(0).getType());
   TypedAttr start = startOf(op, lowering.b, elementType);
+  nju::ScatterReduction kind = kindOf(op);
   auto known = lowering.known(input);
   if (known && axes.size() == 1 && inputType.getRank() == 1 &&
       !isa<nju::ReduceMeanOp>(op) && isa<IntegerType>(elementType)) {
     Value result = lowering.scalar(start);
     for (Value element : *known)
-      result = combine(op, lowering.b, elementType, result,
-                       Lowering::load(lowering.b, element, elementType));
+      result =
+          combineElements(lowering.b, kind, elementType, result,
+                          Lowering::load(lowering.b, element, elementType));
     result = Lowering::store(lowering.b, result, elementType);
     lowering.bind(op->getResult(0), lowering.fromElements(type, result));
     return success();
   }
   Value result = lowering.reduce(
       input, axes, start, [&](ImplicitLocOpBuilder &b, ValueRange args) {
-        return combine(op, b, elementType, args[1],
-                       Lowering::load(b, args[0], elementType));
+        return combineElements(b, kind, elementType, args[1],
+                               Lowering::load(b, args[0], elementType));
       });
   auto reduced = cast<RankedTensorType>(result.getType());
   bool mean = isa<nju::ReduceMeanOp>(op);

@@ -102,7 +102,7 @@ static Value reshapeRows(NodeImporter &node, Value value, int64_t rank,
     dims.push_back(node.dimVector(value, dim));
   for (int64_t size : sizes)
     dims.push_back(node.constant({size}));
-  return reshapeTo(node, value, dims);
+  return node.reshape(value, dims);
 }
 
 /// Each channel by a filter of its own: `[N, C, o...]`.
@@ -143,9 +143,8 @@ static Value emitConvolution(NodeImporter &node, const Convolution &conv) {
     Value result = emitDepthwise(node, conv, elements);
     if (!conv.bias)
       return result;
-    Value bias = node.unsqueeze(
-        conv.bias, llvm::to_vector(llvm::seq<int64_t>(1, rank + 1)));
-    return node.create<AddOp>({result, bias});
+    return node.create<AddOp>(
+        {result, node.alongAxis(conv.bias, 1, Windows::kFirstDim + rank)});
   }
   Value result = emitRows(node, conv, elements);
   if (conv.bias)
@@ -170,15 +169,17 @@ static std::optional<Convolution> readConvolution(NodeImporter &node,
       shape->inner, *windows};
 }
 
-static bool checkBias(NodeImporter &node, Value bias, Value input) {
-  return !bias || (node.checkRank(bias, 1, "input 2") &&
-                   node.checkSameType({input, bias}));
+static bool checkOperands(NodeImporter &node, Value input, Value weight,
+                          Value bias) {
+  return node.checkFloat(input, "input 0") &&
+         node.checkSameType({input, weight}) &&
+         (!bias || (node.checkRank(bias, 1, "input 2") &&
+                    node.checkSameType({input, bias})));
 }
 
 static void importConv(NodeImporter &node) {
   Value input = node.input(0), weight = node.input(1), bias = node.input(2);
-  if (!node.checkFloat(input, "input 0") ||
-      !node.checkSameType({input, weight}) || !checkBias(node, bias, input))
+  if (!checkOperands(node, input, weight, bias))
     return;
   auto conv = readConvolution(node, input, weight);
   if (!conv)
@@ -208,7 +209,7 @@ static Value spread(NodeImporter &node, Value value, int64_t dim,
     dims.push_back(
         i == dim ? node.create<MulOp>({size, node.constant({stride})}) : size);
   }
-  return node.slice(reshapeTo(node, padded, dims), dim, 0, 1 - stride);
+  return node.slice(node.reshape(padded, dims), dim, 0, 1 - stride);
 }
 
 /// The weight `[C, filters, k...]` of the input's side as that of the output's,
@@ -271,8 +272,7 @@ static bool readTransposedPads(NodeImporter &node, Value input,
 /// A convolution over the input with zeros between its elements.
 static void importConvTranspose(NodeImporter &node) {
   Value input = node.input(0), weight = node.input(1), bias = node.input(2);
-  if (!node.checkFloat(input, "input 0") ||
-      !node.checkSameType({input, weight}) || !checkBias(node, bias, input))
+  if (!checkOperands(node, input, weight, bias))
     return;
   auto shape = readWeightShape(node, input, weight);
   if (!shape)

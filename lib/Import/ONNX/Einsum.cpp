@@ -160,8 +160,7 @@ Value Einsum::toMatrices(Value value, int64_t numBatch, int64_t numRows) {
     shape.push_back(node.dimVector(value, i));
   shape.push_back(mergedDim(value, numBatch, split));
   shape.push_back(mergedDim(value, split, rank));
-  return node.create<ReshapeOp>({value, node.concat(shape, 0)},
-                                node.unit("allow_zero"));
+  return node.reshape(value, shape);
 }
 
 Term Einsum::contract(const Term &lhs, const Term &rhs,
@@ -199,10 +198,7 @@ Term Einsum::contract(const Term &lhs, const Term &rhs,
     shape.push_back(node.dimVector(left, numBatch + i));
   for (int64_t i = 0; i < numColumns; ++i)
     shape.push_back(node.dimVector(right, node.rank(right) - numColumns + i));
-  Value dims = shape.empty() ? node.constant(ArrayRef<int64_t>())
-                             : node.concat(shape, 0);
-  result.value =
-      node.create<ReshapeOp>({result.value, dims}, node.unit("allow_zero"));
+  result.value = node.reshape(result.value, shape);
   return result;
 }
 

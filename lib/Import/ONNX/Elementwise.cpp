@@ -28,13 +28,6 @@ static void importFloatUnary(NodeImporter &node) {
     node.setOutput(node.create<OpTy>(input));
 }
 
-static void importTan(NodeImporter &node) {
-  Value x = node.input(0);
-  if (node.checkFloat(x, "input 0"))
-    node.setOutput(
-        node.create<DivOp>({node.create<SinOp>(x), node.create<CosOp>(x)}));
-}
-
 //===----------------------------------------------------------------------===//
 // Inverse and hyperbolic functions
 //===----------------------------------------------------------------------===//
@@ -124,6 +117,10 @@ static Value emitCosh(NodeImporter &node, Value x) {
   return times(node, node.create<AddOp>({power, inverse}), 0.5);
 }
 
+static Value emitTan(NodeImporter &node, Value x) {
+  return node.create<DivOp>({node.create<SinOp>(x), node.create<CosOp>(x)});
+}
+
 /// By the tangent: the difference of powers would be inexact for small x.
 static Value emitSinh(NodeImporter &node, Value x) {
   return node.create<MulOp>({node.create<TanhOp>(x), emitCosh(node, x)});
@@ -133,21 +130,9 @@ static Value emitSinh(NodeImporter &node, Value x) {
 // Tests and bits of one operand
 //===----------------------------------------------------------------------===//
 
-static bool checkInteger(NodeImporter &node, Value value,
-                         llvm::StringRef what) {
-  if (!value)
-    return false;
-  Type type = node.elementType(value);
-  if (isa<IntegerType>(type) && !type.isInteger(1))
-    return true;
-  node.emitError() << what << " is " << value.getType()
-                   << ", expected a tensor of integers";
-  return false;
-}
-
 static void importBitwiseNot(NodeImporter &node) {
   Value input = node.input(0);
-  if (checkInteger(node, input, "input 0"))
+  if (node.checkInteger(input, "input 0"))
     node.setOutput(node.create<NotOp>(input));
 }
 
@@ -202,7 +187,7 @@ static void importLogical(NodeImporter &node) {
 template <typename OpTy>
 static void importBitwise(NodeImporter &node) {
   Value lhs = node.input(0), rhs = node.input(1);
-  if (checkInteger(node, lhs, "input 0") && node.checkSameType({lhs, rhs}))
+  if (node.checkInteger(lhs, "input 0") && node.checkSameType({lhs, rhs}))
     node.setOutput(node.create<OpTy>({lhs, rhs}));
 }
 
@@ -335,7 +320,7 @@ static void registerUnaryOps(OpRegistry &registry) {
   registry.add("Sin", 7, 1, importFloatUnary<SinOp>);
   registry.add("Sinh", 9, 1, importFunction<emitSinh>);
   registry.add("Sqrt", 6, 1, importFloatUnary<SqrtOp>);
-  registry.add("Tan", 7, 1, importTan);
+  registry.add("Tan", 7, 1, importFunction<emitTan>);
 }
 
 void nju::onnx_import::registerElementwiseOps(OpRegistry &registry) {

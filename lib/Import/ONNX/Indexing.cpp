@@ -15,15 +15,9 @@ using namespace nju::onnx_import;
 /// An input of indices: i32 or i64; others are converted to i64.
 static Value inputIndices(NodeImporter &node, int index, bool onlyI64) {
   Value value = node.input(index);
-  if (!value)
+  if (!node.checkInteger(value, "input " + std::to_string(index)))
     return {};
-  Type type = node.elementType(value);
-  if (!type.isInteger() || type.isInteger(1)) {
-    node.emitError() << "input " << index << " is " << value.getType()
-                     << ", expected a tensor of integers";
-    return {};
-  }
-  if (!onlyI64 && type.isSignlessInteger(32))
+  if (!onlyI64 && node.elementType(value).isSignlessInteger(32))
     return value;
   return node.cast(value, node.attrs().getI64Type());
 }
@@ -258,10 +252,7 @@ static void importOneHot(NodeImporter &node) {
   Value isNegative = node.compare(ComparePredicate::lt, indices, node.index(0));
   Value wrapped = node.create<AddOp>({indices, depth});
   indices = node.create<SelectOp>({isNegative, wrapped, indices}, {}, i64);
-  SmallVector<int64_t> trailing;
-  for (int64_t dim = 1; dim < rank - axis; ++dim)
-    trailing.push_back(dim);
-  Value places = node.unsqueeze(node.iota(depth), trailing);
+  Value places = node.alongAxis(node.iota(depth), axis, rank);
   Value isHot = node.compare(ComparePredicate::eq,
                              node.unsqueeze(indices, {axis}), places);
   Value off = node.squeeze(node.slice(values, 0, 0, 1), {0});

@@ -23,10 +23,6 @@ struct Loss {
 };
 } // namespace
 
-static Value absent(NodeImporter &node, Value like) {
-  return node.scalarLike(like, 0);
-}
-
 /// The logarithms that labels pick, times -1.
 static Value emitPicked(NodeImporter &node, const Loss &loss, Value labels) {
   Value places = node.unsqueeze(labels, {kClasses});
@@ -41,8 +37,8 @@ static Value emitLoss(NodeImporter &node, const Loss &loss) {
   if (loss.ignored) {
     Value ignored = node.scalarLike(labels, double(*loss.ignored));
     isKept = node.compare(ComparePredicate::ne, labels, ignored);
-    labels = node.create<SelectOp>({isKept, labels, absent(node, labels)}, {},
-                                   node.elementType(labels));
+    labels = node.create<SelectOp>({isKept, labels, node.scalarLike(labels, 0)},
+                                   {}, node.elementType(labels));
   }
   Value result = emitPicked(node, loss, labels), weights;
   if (loss.classWeights) {
@@ -51,7 +47,7 @@ static Value emitLoss(NodeImporter &node, const Loss &loss) {
     result = node.create<MulOp>({result, weights});
   }
   if (isKept) {
-    Value none = absent(node, result);
+    Value none = node.scalarLike(result, 0);
     result = node.create<SelectOp>({isKept, result, none}, {}, type);
     weights = weights ? node.create<SelectOp>({isKept, weights, none}, {}, type)
                       : node.cast(isKept, type);

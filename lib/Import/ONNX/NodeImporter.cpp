@@ -509,6 +509,17 @@ bool NodeImporter::checkFloat(Value value, llvm::StringRef what) {
   return false;
 }
 
+bool NodeImporter::checkInteger(Value value, llvm::StringRef what) {
+  if (!value)
+    return false;
+  Type type = elementType(value);
+  if (isa<IntegerType>(type) && !type.isInteger(1))
+    return true;
+  emitError() << what << " is " << value.getType()
+              << ", expected a tensor of integers";
+  return false;
+}
+
 bool NodeImporter::checkRank(Value value, int64_t expected,
                              llvm::StringRef what) {
   if (!value || rank(value) == expected)
@@ -651,6 +662,16 @@ Value NodeImporter::reshape(Value value, ArrayRef<int64_t> shape,
   return create<ReshapeOp>({value, constant(shape)}, attributes);
 }
 
+Value NodeImporter::reshape(Value value, ArrayRef<Value> dims) {
+  Value shape = dims.empty() ? constant(ArrayRef<int64_t>())
+                             : concat(llvm::to_vector(dims), 0);
+  return create<ReshapeOp>({value, shape}, unit("allow_zero"));
+}
+
+Value NodeImporter::reshapeLike(Value value, Value like) {
+  return create<ReshapeOp>({value, shapeOf(like)}, unit("allow_zero"));
+}
+
 Value NodeImporter::transpose(Value value, ArrayRef<int64_t> permutation) {
   bool isIdentity = true;
   for (auto [i, dim] : llvm::enumerate(permutation))
@@ -666,6 +687,11 @@ Value NodeImporter::squeeze(Value value, ArrayRef<int64_t> axes) {
 
 Value NodeImporter::unsqueeze(Value value, ArrayRef<int64_t> axes) {
   return axes.empty() ? value : create<UnsqueezeOp>(value, array("axes", axes));
+}
+
+Value NodeImporter::alongAxis(Value vector, int64_t axis, int64_t rank) {
+  return unsqueeze(vector, llvm::to_vector(llvm::seq<int64_t>(
+                               1, std::max<int64_t>(rank - axis, 1))));
 }
 
 Value NodeImporter::concat(ValueRange values, int64_t axis) {

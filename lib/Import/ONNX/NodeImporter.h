@@ -125,6 +125,8 @@ public:
   /// Error unless the value has this element type (rank).
   bool checkType(mlir::Value value, mlir::Type type, llvm::StringRef what);
   bool checkFloat(mlir::Value value, llvm::StringRef what);
+  /// Of integers that are no truth values.
+  bool checkInteger(mlir::Value value, llvm::StringRef what);
   bool checkRank(mlir::Value value, int64_t rank, llvm::StringRef what);
   bool checkSameType(llvm::ArrayRef<mlir::Value> values);
 
@@ -166,9 +168,14 @@ public:
                       mlir::Value rhs);
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<int64_t> shape,
                       bool allowZero = false);
+  /// To dimensions that are i64 vectors of one element each.
+  mlir::Value reshape(mlir::Value value, llvm::ArrayRef<mlir::Value> dims);
+  mlir::Value reshapeLike(mlir::Value value, mlir::Value like);
   mlir::Value transpose(mlir::Value value, llvm::ArrayRef<int64_t> permutation);
   mlir::Value squeeze(mlir::Value value, llvm::ArrayRef<int64_t> axes);
   mlir::Value unsqueeze(mlir::Value value, llvm::ArrayRef<int64_t> axes);
+  /// A vector so that it is broadcast along dimension `axis` of `rank`.
+  mlir::Value alongAxis(mlir::Value vector, int64_t axis, int64_t rank);
   mlir::Value concat(mlir::ValueRange values, int64_t axis);
   /// `value[start:end]` along a dimension.
   mlir::Value slice(mlir::Value value, int64_t axis, int64_t start, int64_t end,

@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "NodeImporter.h"
+#include "Windows.h"
 
 using namespace mlir;
 using namespace nju;
@@ -149,14 +149,6 @@ static void importSkipLayerNormalization(NodeImporter &node) {
           .result);
 }
 
-/// A vector of one element a channel, to be broadcast over dimension 1.
-static Value alongChannels(NodeImporter &node, Value vector, int64_t rank) {
-  SmallVector<int64_t> trailing;
-  for (int64_t dim = 1; dim < rank - 1; ++dim)
-    trailing.push_back(dim);
-  return node.unsqueeze(vector, trailing);
-}
-
 static void importBatchNormalization(NodeImporter &node) {
   double epsilon = node.floatAttr("epsilon", 1e-5);
   node.ignoreAttr("momentum");
@@ -173,7 +165,7 @@ static void importBatchNormalization(NodeImporter &node) {
   for (int i = 1; i < 5; ++i) {
     if (!node.checkRank(inputs[i], 1, "input " + std::to_string(i)))
       return;
-    inputs[i] = alongChannels(node, inputs[i], rank);
+    inputs[i] = node.alongAxis(inputs[i], 1, rank);
   }
   Value deviation = node.create<SqrtOp>(
       node.create<AddOp>({inputs[4], node.scalarLike(inputs[4], epsilon)}));
@@ -196,8 +188,8 @@ static void importInstanceNormalization(NodeImporter &node) {
     return;
   }
   node.setOutput(
-      emitLayerNorm(node, inputs[0], 2, alongChannels(node, inputs[1], rank),
-                    alongChannels(node, inputs[2], rank), epsilon, false)
+      emitLayerNorm(node, inputs[0], 2, node.alongAxis(inputs[1], 1, rank),
+                    node.alongAxis(inputs[2], 1, rank), epsilon, false)
           .result);
 }
 
@@ -234,11 +226,10 @@ static void importGroupNormalization(NodeImporter &node) {
   bool isByGroup = node.opset() < 21;
   SmallVector<Value> factors;
   for (Value vector : {inputs[1], inputs[2]})
-    factors.push_back(alongChannels(node, vector, isByGroup ? 3 : rank));
+    factors.push_back(node.alongAxis(vector, 1, isByGroup ? 3 : rank));
   if (isByGroup)
     result = affine(result, factors);
-  result = node.create<ReshapeOp>({result, node.shapeOf(inputs[0])},
-                                  node.unit("allow_zero"));
+  result = node.reshapeLike(result, inputs[0]);
   node.setOutput(isByGroup ? result : affine(result, factors));
 }
 
@@ -299,12 +290,10 @@ static void importLRN(NodeImporter &node) {
   pads[rank + 1] = *size - 1 - pads[1];
   Value squares = node.create<PadOp>(
       {node.create<MulOp>({x, x}), node.constant(pads), node.scalarLike(x, 0)});
-  Value places =
-      node.create<AddOp>({node.unsqueeze(node.iota(node.dimScalar(x, 1)), {1}),
-                          node.iota(node.index(*size))});
-  Value sum = node.reduce<ReduceSumOp>(
-      node.create<GatherOp>({squares, places}, node.i64("axis", 1)), {2},
-      false);
+  Window window;
+  window.size = *size;
+  Value sum =
+      node.reduce<ReduceSumOp>(unfoldDim(node, squares, 1, window), {2}, false);
   Value scaled = node.create<AddOp>(
       {node.create<MulOp>({sum, node.scalarLike(x, alpha / double(*size))}),
        node.scalarLike(x, bias)});

@@ -63,12 +63,16 @@ static Value countElements(NodeImporter &node, const Windows &windows, Value x,
   return reduceWindows<ReduceSumOp>(node, windows, ones);
 }
 
+static std::optional<Windows> readFloatWindows(NodeImporter &node, Value x) {
+  if (!node.checkFloat(x, "input 0"))
+    return std::nullopt;
+  return Windows::read(node, x);
+}
+
 static void importAveragePool(NodeImporter &node) {
   bool countsPads = node.boolAttr("count_include_pad");
   Value x = node.input(0);
-  if (!node.checkFloat(x, "input 0"))
-    return;
-  auto windows = Windows::read(node, x);
+  auto windows = readFloatWindows(node, x);
   if (!windows)
     return;
   Value padded = windows->pad(node, x, node.scalarLike(x, 0), true);
@@ -99,9 +103,7 @@ static void emitLpNorm(NodeImporter &node, Value x, Sum sum) {
 
 static void importLpPool(NodeImporter &node) {
   Value x = node.input(0);
-  if (!node.checkFloat(x, "input 0"))
-    return;
-  auto windows = Windows::read(node, x);
+  auto windows = readFloatWindows(node, x);
   if (!windows)
     return;
   emitLpNorm(node, x, [&](Value powers) {

@@ -498,22 +498,15 @@ static Value spread(NodeImporter &node, Value value, Value x,
     return node.rank(value) == 1 ? node.squeeze(value, {0}) : value;
   if (!node.checkRank(value, 1, "the scale or zero point"))
     return {};
-  SmallVector<int64_t> axes =
-      llvm::to_vector(llvm::seq<int64_t>(1, rank - axis));
-  return axes.empty() ? value : node.unsqueeze(value, axes);
+  return node.alongAxis(value, axis, rank);
 }
 
 /// What the graph computes, or no matrix of small integers.
 static Value dequantizeValue(NodeImporter &node, const Blocking &blocking) {
   Value x = node.input(0), scale = node.input(1), zero = node.input(2);
-  if (!x || !scale || !node.checkFloat(scale, "input 1"))
+  if (!node.checkInteger(x, "input 0") || !node.checkFloat(scale, "input 1"))
     return {};
   Type f32 = node.attrs().getF32Type();
-  if (!node.elementType(x).isInteger() || node.elementType(x).isInteger(1)) {
-    node.emitError() << "input 0 is " << x.getType()
-                     << ", expected a tensor of integers";
-    return {};
-  }
   Value y = node.cast(x, f32);
   if (zero)
     y = node.create<SubOp>(

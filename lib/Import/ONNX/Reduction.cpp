@@ -160,8 +160,7 @@ static void importSoftmax(NodeImporter &node) {
   if (isOneDim)
     return node.setOutput(node.create<SoftmaxOp>(input, attributes));
   Value matrix = node.create<SoftmaxOp>(node.flatten(input, axis), attributes);
-  node.setOutput(node.create<ReshapeOp>({matrix, node.shapeOf(input)},
-                                        node.unit("allow_zero")));
+  node.setOutput(node.reshapeLike(matrix, input));
 }
 
 /// 1 at the first of the largest elements, 0 elsewhere. Since opset 13 over one
@@ -179,16 +178,11 @@ static void importHardmax(NodeImporter &node) {
   Value largest =
       node.create<ArgMaxOp>(x, {node.i64("axis", axis), node.unit("keep_dims")},
                             node.attrs().getI64Type());
-  SmallVector<int64_t> trailing;
-  for (int64_t dim = 1; dim < node.rank(x) - axis; ++dim)
-    trailing.push_back(dim);
-  Value places = node.unsqueeze(node.iota(node.dimScalar(x, axis)), trailing);
+  Value places =
+      node.alongAxis(node.iota(node.dimScalar(x, axis)), axis, node.rank(x));
   Value result = node.cast(node.compare(ComparePredicate::eq, largest, places),
                            node.elementType(input));
-  if (isFlat)
-    result = node.create<ReshapeOp>({result, node.shapeOf(input)},
-                                    node.unit("allow_zero"));
-  node.setOutput(result);
+  node.setOutput(isFlat ? node.reshapeLike(result, input) : result);
 }
 
 void nju::onnx_import::registerReductionOps(OpRegistry &registry) {

@@ -345,45 +345,48 @@ static void importPad(NodeImporter &node) {
 // Blocks of pixels
 //===----------------------------------------------------------------------===//
 
-/// The attribute `blocksize` of an op on an image `[N, C, H, W]`; 0 after an
-/// error.
-static int64_t readBlockSize(NodeImporter &node, Value image) {
+namespace {
+/// How an op splits or joins an image `[N, C, H, W]`.
+struct Blocks {
+  Value image;
+  /// Of a block, in both directions.
+  int64_t size;
+  /// Whether the channels of a block follow each other ("CRD"), or the blocks
+  /// of a channel do ("DCR").
+  bool isChannelFirst;
+};
+} // namespace
+
+static std::optional<Blocks> readBlocks(NodeImporter &node) {
+  std::string mode = node.stringAttr("mode", "DCR");
   std::optional<int64_t> size = node.intAttr("blocksize");
+  Value image = node.input(0);
   if (!node.checkRank(image, 4, "input 0"))
-    return 0;
-  if (size && *size >= 1)
-    return *size;
-  node.emitError() << "has no attribute 'blocksize' of at least 1";
-  return 0;
+    return std::nullopt;
+  if (mode != "DCR" && mode != "CRD") {
+    node.emitError() << "attribute 'mode' is '" << mode
+                     << "', expected DCR or CRD";
+    return std::nullopt;
+  }
+  if (!size || *size < 1) {
+    node.emitError() << "has no attribute 'blocksize' of at least 1";
+    return std::nullopt;
+  }
+  return Blocks{image, *size, mode == "CRD"};
 }
 
 /// A reshape to six dimensions, a permutation, and a reshape to four.
 static Value moveBlocks(NodeImporter &node, Value image, ArrayRef<Value> split,
                         ArrayRef<int64_t> permutation, ArrayRef<Value> joined) {
-  auto reshape = [&](Value value, ArrayRef<Value> dims) {
-    return node.create<ReshapeOp>(
-        {value, node.concat(llvm::to_vector(dims), 0)},
-        node.unit("allow_zero"));
-  };
-  return reshape(node.transpose(reshape(image, split), permutation), joined);
-}
-
-/// Whether the channels of a block follow each other ("CRD"), or the blocks of
-/// a channel do ("DCR").
-static bool readIsChannelFirst(NodeImporter &node) {
-  std::string mode = node.stringAttr("mode", "DCR");
-  if (mode != "DCR" && mode != "CRD")
-    node.emitError() << "attribute 'mode' is '" << mode
-                     << "', expected DCR or CRD";
-  return mode == "CRD";
+  return node.reshape(node.transpose(node.reshape(image, split), permutation),
+                      joined);
 }
 
 static void importDepthToSpace(NodeImporter &node) {
-  bool isChannelFirst = readIsChannelFirst(node);
-  Value image = node.input(0);
-  int64_t size = readBlockSize(node, image);
-  if (!size)
+  auto blocks = readBlocks(node);
+  if (!blocks)
     return;
+  auto [image, size, isChannelFirst] = *blocks;
   Value n = node.dimVector(image, 0), h = node.dimVector(image, 2),
         w = node.dimVector(image, 3), b = node.constant({size});
   Value depth = node.create<DivOp>(
@@ -398,17 +401,14 @@ static void importDepthToSpace(NodeImporter &node) {
 }
 
 static void importSpaceToDepth(NodeImporter &node) {
-  bool isChannelFirst = readIsChannelFirst(node);
-  Value image = node.input(0);
-  int64_t size = readBlockSize(node, image);
-  if (!size)
+  auto blocks = readBlocks(node);
+  if (!blocks)
     return;
+  auto [image, size, isChannelFirst] = *blocks;
   Value n = node.dimVector(image, 0), c = node.dimVector(image, 1),
         b = node.constant({size});
-  auto blocks = [&](int64_t dim) {
-    return node.create<DivOp>({node.dimVector(image, dim), b});
-  };
-  Value h = blocks(2), w = blocks(3);
+  Value h = node.create<DivOp>({node.dimVector(image, 2), b});
+  Value w = node.create<DivOp>({node.dimVector(image, 3), b});
   Value depth = node.create<MulOp>({c, node.constant({size * size})});
   SmallVector<int64_t> permutation =
       isChannelFirst ? SmallVector<int64_t>{0, 1, 3, 5, 2, 4}

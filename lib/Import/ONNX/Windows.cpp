@@ -12,12 +12,6 @@ using namespace mlir;
 using namespace nju;
 using namespace nju::onnx_import;
 
-Value nju::onnx_import::reshapeTo(NodeImporter &node, Value value,
-                                  ArrayRef<Value> dims) {
-  return node.create<ReshapeOp>({value, node.concat(llvm::to_vector(dims), 0)},
-                                node.unit("allow_zero"));
-}
-
 //===----------------------------------------------------------------------===//
 // Attributes
 //===----------------------------------------------------------------------===//
@@ -201,9 +195,8 @@ static Value countWindows(NodeImporter &node, Value value, int64_t dim,
   return node.create<MaxOp>({count, node.index(0)});
 }
 
-/// `[..., s, ...]` as `[..., o, k, ...]`.
-static Value unfoldDim(NodeImporter &node, Value value, int64_t dim,
-                       const Window &window) {
+Value nju::onnx_import::unfoldDim(NodeImporter &node, Value value, int64_t dim,
+                                  const Window &window) {
   if (window.size == 1 && window.stride == 1)
     return node.unsqueeze(value, {dim + 1});
   Value count = countWindows(node, value, dim, window);
@@ -220,7 +213,7 @@ static Value unfoldDim(NodeImporter &node, Value value, int64_t dim,
       if (i == dim)
         dims.push_back(node.constant({window.size}));
     }
-    return reshapeTo(node, value, dims);
+    return node.reshape(value, dims);
   }
   Value begins = node.iota(count), places = node.iota(node.index(window.size));
   if (window.stride != 1)

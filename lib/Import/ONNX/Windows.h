@@ -65,9 +65,10 @@ private:
   llvm::SmallVector<Window> windows;
 };
 
-/// `value` with the shape whose dimensions are i64 vectors of one element.
-mlir::Value reshapeTo(NodeImporter &node, mlir::Value value,
-                      llvm::ArrayRef<mlir::Value> dims);
+/// The elements of the windows of a padded dimension: `[..., s, ...]` as
+/// `[..., o, k, ...]`.
+mlir::Value unfoldDim(NodeImporter &node, mlir::Value value, int64_t dim,
+                      const Window &window);
 
 } // namespace nju::onnx_import
 

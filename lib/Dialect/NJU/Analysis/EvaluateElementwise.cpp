@@ -278,14 +278,6 @@ static bool hasZero(const HostTensor &tensor) {
   return llvm::is_contained(tensor.elements<T>(), T(0));
 }
 
-/// NaN in either operand gives NaN.
-template <typename T>
-static T pick(T a, T b, bool larger) {
-  if (a != a || b != b)
-    return a != a ? a : b;
-  return (a < b) == larger ? b : a;
-}
-
 /// By the width of T or more, nothing but the sign is left.
 template <typename T>
 static T shift(T a, T b, bool left) {

@@ -261,9 +261,9 @@ static T combine(ScatterReduction reduction, T a, T b) {
   case ScatterReduction::mul:
     return static_cast<T>(U(a) * U(b));
   case ScatterReduction::max:
-    return a != a || a > b ? a : b;
+    return pick(a, b, true);
   case ScatterReduction::min:
-    return a != a || a < b ? a : b;
+    return pick(a, b, false);
   }
   llvm_unreachable("all reductions are handled");
 }

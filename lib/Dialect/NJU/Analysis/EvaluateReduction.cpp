@@ -76,14 +76,6 @@ static auto visitWide(Type type, F &&f) {
 // Reductions
 //===----------------------------------------------------------------------===//
 
-/// The larger (smaller) one; NaN if one is NaN.
-template <typename T>
-static T pick(T a, T b, bool larger) {
-  if (a != a || b != b)
-    return a != a ? a : b;
-  return (a < b) == larger ? b : a;
-}
-
 /// What the reduction of nothing gives.
 template <typename T>
 static T extreme(bool largest) {

@@ -65,6 +65,14 @@ EvalResult broadcastTensor(const Evaluation &evaluation,
                            const HostTensor &tensor,
                            llvm::ArrayRef<int64_t> shape);
 
+/// The larger (smaller) one; NaN if one is NaN.
+template <typename T>
+T pick(T a, T b, bool larger) {
+  if (a != a || b != b)
+    return a != a ? a : b;
+  return (a < b) == larger ? b : a;
+}
+
 /// The type that elements of `type` are computed in: f64 for every float, i64
 /// for every other integer (ui64 for itself).
 mlir::Type wideType(mlir::Type type);
