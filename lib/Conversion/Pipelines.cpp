@@ -60,6 +60,7 @@ void nju::buildKernelPipeline(OpPassManager &pm,
   addCleanup(pm);
 
   pm.addPass(createOutlineKernels());
+  pm.addPass(createJoinRowKernels());
   pm.addPass(createConvertKernelsToVector());
   pm.addPass(createLayoutWeights());
   pm.addPass(createPlanMemory());

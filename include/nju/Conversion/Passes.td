@@ -161,6 +161,22 @@ def OutlineKernels : Pass<"exec-outline-kernels", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::linalg::LinalgDialect", "::nju::exec::ExecDialect"];
 }
 
+def JoinRowKernels : Pass<"exec-join-row-kernels", "::mlir::ModuleOp"> {
+  let summary = "Make one kernel of those that follow each other row by row";
+  let description = [{
+    Kernels of a step that deal rows (tokens) out to the workers become one
+    where the second reads what the first has written, each row what is of the
+    same row: a norm's sum of squares and its product with the weights. A row is
+    read again from the nearest cache then, and there is one launch less.
+    Requires functions made by `exec-outline-kernels`.
+
+    Before: `exec.launch @sum ins(%x) outs(%s)` and
+    `exec.launch @scale ins(%x, %s) outs(%y)`. After:
+    `exec.launch @sum_joined ins(%x) outs(%s, %y)`.
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::nju::exec::ExecDialect"];
+}
+
 def ConvertKernelsToVector : Pass<"convert-kernels-to-vector", "::mlir::ModuleOp"> {
   let summary = "Lower the linalg ops of kernels to loops over vectors";
   let description = [{

@@ -34,8 +34,9 @@ constexpr int64_t kChunk = 512, kReductionChunk = 64;
 /// Emits the loops of one linalg.generic of a kernel. Every worker gets a
 /// contiguous range of rows if there is a loop over rows; else one of units,
 /// where a unit is a point of the outer parallel loops, or a chunk of the
-/// vector loop there. What is computed for an element, and in
-/// which order, does not depend on how units are dealt out.
+/// vector loop there. Nests of the same rows can share the loop over them. What
+/// is computed for an element, and in which order, does not depend on how units
+/// are dealt out.
 class NestEmitter {
 public:
   NestEmitter(linalg::GenericOp op, ArrayRef<Value> starts, Value worker,
@@ -44,13 +45,16 @@ public:
         rowLoop(rowLoop), b(op.getLoc(), op), body(op, -1) {}
 
   void run();
+  /// Loops over the rows; for each of them comes this nest, then the others.
+  void runRows(llvm::MutableArrayRef<NestEmitter> others);
 
 private:
   using Accumulators = llvm::SmallVector<Value>;
   using Innermost =
       llvm::function_ref<Accumulators(ArrayRef<Value>, ArrayRef<Value>)>;
 
-  void chooseLoop();
+  void prepare(bool sharesRows = false);
+  void chooseLoop(bool sharesRows);
   bool vectorizable(int64_t loop) const;
   Operation *combiner() const;
   Value index(int64_t value) {
@@ -67,7 +71,7 @@ private:
           llvm::function_ref<Accumulators(Value, ArrayRef<Value>)> emit);
   void emitUnits();
   void emitUnit(Value unit);
-  void emitRows();
+  void emitRow(Value row);
   void emitRow(ArrayRef<int64_t> loops, llvm::SmallVector<Value> position,
                Value from, Value to);
   void emitParallel(ArrayRef<Value> position, Value from, Value to);
@@ -125,11 +129,11 @@ bool NestEmitter::vectorizable(int64_t loop) const {
 
 /// The loop along which memory is contiguous: rather a long one, rather a
 /// parallel one.
-void NestEmitter::chooseLoop() {
+void NestEmitter::chooseLoop(bool sharesRows) {
   llvm::SmallVector<int64_t> extents = op.getStaticLoopRanges();
   int64_t best = -1, bestScore = -1;
   for (int64_t loop = 0, e = op.getNumLoops(); loop < e; ++loop) {
-    if (!vectorizable(loop))
+    if (!vectorizable(loop) || (sharesRows && loop == rowLoop))
       continue;
     int64_t extent =
         ShapedType::isDynamic(extents[loop]) ? kChunk : extents[loop];
@@ -195,37 +199,64 @@ NestEmitter::Accumulators NestEmitter::forLoop(
   return llvm::to_vector_of<Value>(loop.getResults());
 }
 
-void NestEmitter::run() {
-  chooseLoop();
+/// Chooses the loops.
+void NestEmitter::prepare(bool sharesRows) {
+  chooseLoop(sharesRows);
   for (int64_t loop = 0, e = op.getNumLoops(); loop < e; ++loop) {
     sizes.push_back(sizeOf(loop));
     if (loop != inner)
       (isReduction(loop) ? reductions : outer).push_back(loop);
   }
+}
+
+void NestEmitter::run() {
   if (rowLoop)
-    emitRows();
-  else
-    emitUnits();
+    return runRows({});
+  prepare();
+  emitUnits();
   op.erase();
 }
 
-void NestEmitter::emitRows() {
+void NestEmitter::runRows(llvm::MutableArrayRef<NestEmitter> others) {
+  prepare(/*sharesRows=*/!others.empty());
+  for (NestEmitter &other : others)
+    other.prepare(/*sharesRows=*/true);
+  // Behind what any of them has prepared.
+  if (!others.empty())
+    b.setInsertionPoint(others.back().op);
   auto [first, end] =
       nju::exec::createShare(b, b.getLoc(), sizes[*rowLoop], worker, workers);
+  if (inner == *rowLoop && others.empty())
+    emitRow(outer, llvm::SmallVector<Value>(op.getNumLoops(), index(0)), first,
+            end);
+  else
+    forLoop(first, end, 1, [&](Value row) {
+      emitRow(row);
+      for (NestEmitter &other : others) {
+        other.b.setInsertionPoint(b.getInsertionBlock(), b.getInsertionPoint());
+        other.emitRow(row);
+      }
+    });
+  for (NestEmitter &other : others)
+    other.op.erase();
+  op.erase();
+}
+
+void NestEmitter::emitRow(Value row) {
   llvm::SmallVector<Value> position(op.getNumLoops(), index(0));
-  if (inner == *rowLoop)
-    return emitRow(outer, position, first, end);
+  position[*rowLoop] = row;
+  if (inner == *rowLoop) {
+    Value next = arith::AddIOp::create(b, row, index(1));
+    return emitRow(outer, position, row, next);
+  }
   llvm::SmallVector<int64_t> loops;
   for (int64_t loop : outer)
     if (loop != *rowLoop)
       loops.push_back(loop);
-  forLoop(first, end, 1, [&](Value row) {
-    position[*rowLoop] = row;
-    if (inner >= 0 && !isReduction(inner))
-      emitRow(loops, position, index(0), sizes[inner]);
-    else
-      emitRow(loops, position, {}, {});
-  });
+  if (inner >= 0 && !isReduction(inner))
+    emitRow(loops, position, index(0), sizes[inner]);
+  else
+    emitRow(loops, position, {}, {});
 }
 
 /// The points of `loops`; there [from, to) of the inner loop, or a reduction.
@@ -624,17 +655,26 @@ struct ConvertKernelsToVector
       }
       generics.push_back({generic, takeStarts(generic)});
     }
-    bool dealRows =
-        kernel->hasAttr(exec::kDealRowsAttr) && generics.size() == 1;
+    bool dealRows = kernel->hasAttr(exec::kDealRowsAttr) &&
+                    llvm::all_of(generics, [](const auto &nest) {
+                      return findRowLoop(nest.first).has_value();
+                    });
+    if (dealRows)
+      markRowArguments(kernel);
+    llvm::SmallVector<NestEmitter, 2> nests;
     for (auto &[generic, starts] : generics) {
       std::optional<int64_t> rowLoop;
-      if (dealRows && (rowLoop = findRowLoop(generic)))
-        markRowArguments(kernel, generic, *rowLoop);
+      if (dealRows)
+        rowLoop = findRowLoop(generic);
       linalg::GenericOp flat = flatten(generic, rowLoop);
-      NestEmitter(flat, starts, kernel.getArgument(0), kernel.getArgument(1),
-                  rowLoop)
-          .run();
+      nests.emplace_back(flat, starts, kernel.getArgument(0),
+                         kernel.getArgument(1), rowLoop);
     }
+    if (dealRows && nests.size() > 1)
+      nests.front().runRows(llvm::MutableArrayRef(nests).drop_front());
+    else
+      for (NestEmitter &nest : nests)
+        nest.run();
     return success();
   }
 };

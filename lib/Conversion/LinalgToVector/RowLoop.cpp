@@ -54,24 +54,35 @@ std::optional<int64_t> vectorize::findRowLoop(linalg::GenericOp op) {
   return rowLoop;
 }
 
-void vectorize::markRowArguments(func::FuncOp kernel, linalg::GenericOp op,
-                                 int64_t rowLoop) {
-  Builder b(kernel.getContext());
-  for (OpOperand &operand : op->getOpOperands()) {
-    auto argument = dyn_cast<BlockArgument>(operand.get());
-    std::optional<int64_t> dimension = rowDimension(op, operand, rowLoop);
-    if (!argument || !dimension)
+std::optional<int64_t> vectorize::findRowDimension(BlockArgument argument) {
+  std::optional<int64_t> common;
+  for (OpOperand &use : argument.getUses()) {
+    if (isa<linalg::FillOp, memref::DimOp>(use.getOwner()))
       continue;
-    // Reads from within the body may be anywhere, and so may another operand.
-    bool onlyRows = llvm::all_of(argument.getUses(), [&](OpOperand &use) {
-      return use.getOwner() != op
-                 ? isa<linalg::FillOp, memref::DimOp>(use.getOwner())
-                 : rowDimension(op, use, rowLoop) == dimension;
-    });
-    if (onlyRows)
+    // Reads from within a body may be anywhere.
+    auto generic = dyn_cast<linalg::GenericOp>(use.getOwner());
+    std::optional<int64_t> loop = generic ? findRowLoop(generic) : std::nullopt;
+    auto dimension = loop ? rowDimension(generic, use, *loop) : std::nullopt;
+    if (!dimension || (common && common != dimension))
+      return std::nullopt;
+    common = dimension;
+  }
+  return common;
+}
+
+void vectorize::markRowArguments(func::FuncOp kernel) {
+  Builder b(kernel.getContext());
+  for (BlockArgument argument : kernel.getArguments())
+    if (std::optional<int64_t> dimension = findRowDimension(argument))
       kernel.setArgAttr(argument.getArgNumber(), exec::kRowsAttr,
                         b.getI64IntegerAttr(*dimension));
-  }
+}
+
+bool vectorize::isStartValue(linalg::FillOp op) {
+  return llvm::any_of(op.getOutputs()[0].getUsers(), [](Operation *user) {
+    auto generic = dyn_cast<linalg::GenericOp>(user);
+    return generic && generic.getNumReductionLoops() > 0;
+  });
 }
 
 /// True if all operands but constants are walked in the order of their memory.

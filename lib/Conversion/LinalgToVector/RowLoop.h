@@ -27,10 +27,16 @@ namespace nju::vectorize {
 /// several workers should share it.
 std::optional<int64_t> findRowLoop(mlir::linalg::GenericOp op);
 
-/// Sets `exec.rows` on the arguments of `kernel` that the op, whose rows are
-/// dealt out, touches at the worker's own rows only.
-void markRowArguments(mlir::func::FuncOp kernel, mlir::linalg::GenericOp op,
-                      int64_t rowLoop);
+/// The dimension of a kernel's argument that the loops over rows of all its
+/// users run along, if these touch nothing but what belongs to their row.
+std::optional<int64_t> findRowDimension(mlir::BlockArgument argument);
+
+/// Sets `exec.rows` on the arguments of `kernel`, whose rows are dealt out,
+/// that are touched at the worker's own rows only.
+void markRowArguments(mlir::func::FuncOp kernel);
+
+/// Whether a reduction of the same kernel begins with what the op fills.
+bool isStartValue(mlir::linalg::FillOp op);
 
 /// If all operands are laid out identically and contiguously: the op with one
 /// loop for all, or with `rowLoop` (which becomes loop 0) one for rows and one
