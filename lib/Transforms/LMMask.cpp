@@ -381,7 +381,13 @@ private:
           reason = "it does not cover all pairs of tokens";
           return failure();
         }
-        value = rows.evaluate(weights, {rank - 2, probes.first, probes.count});
+        // One row may be for all tokens.
+        bool isShared = graph.shapeAt(weights, probes.length)[rank - 2] == 1;
+        RowRange range{rank - 2, isShared ? 0 : probes.first,
+                       isShared ? 1 : probes.count};
+        value = rows.evaluate(weights, range);
+        if (succeeded(value) && isShared)
+          value = repeatRow(*value, probes.count);
       }
       if (failed(value)) {
         reason = rows.reason().str();
@@ -391,6 +397,19 @@ private:
         return failure();
     }
     return success();
+  }
+
+  /// `count` times the only row of each matrix.
+  static HostTensor repeatRow(const HostTensor &row, int64_t count) {
+    SmallVector<int64_t> shape(row.getShape());
+    shape[row.getRank() - 2] = count;
+    int64_t bytes = shape.back() * row.getElementSize();
+    HostTensor result = HostTensor::uninitialized(row.getElementType(), shape);
+    for (int64_t i = 0; bytes && i < result.getNumElements() / shape.back();
+         ++i)
+      std::memcpy(result.mutableBytes() + i * bytes,
+                  row.bytes() + i / count * bytes, bytes);
+    return result;
   }
 
   LogicalResult store(const HostTensor &weights, int probe, int64_t heads,

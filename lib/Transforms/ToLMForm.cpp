@@ -87,6 +87,10 @@ private:
       return Outcome::Refused;
 
     int64_t limit = findLimit(graph, *plan, *attentions, wanted);
+    // Behind its end, one column of a table passes for one that is broadcast.
+    if (limit > 2 && !masksAreKnown(graph, *attentions, limit) &&
+        masksAreKnown(graph, *attentions, limit - 1))
+      --limit;
     if (limit < wanted && limit > 0 && maxTokens > 0) {
       graph.getFunction().emitError()
           << "max-tokens is " << wanted << ", but the tables of positions in "
@@ -94,7 +98,10 @@ private:
       return Outcome::Error;
     }
     limit = std::max<int64_t>(limit, 1);
-    if (failed(analyzeMasks(graph, *attentions, limit)))
+    // A mask that only covers the one pair of one token is another one.
+    SmallVector<LMAttention, 0> ofTwo(*attentions);
+    if ((limit == 1 && wanted > 1 && failed(analyzeMasks(graph, ofTwo, 2))) ||
+        failed(analyzeMasks(graph, *attentions, limit)))
       return Outcome::Refused;
     PositionTables tables(graph, limit);
     FailureOr<func::FuncOp> step = buildStep(graph, *plan, tables);
@@ -168,6 +175,14 @@ private:
       (fits(graph, plan, attentions, middle) ? good : bad) = middle;
     }
     return good;
+  }
+
+  /// True if `analyzeMasks` has no complaint.
+  bool masksAreKnown(LMGraph &graph, ArrayRef<LMAttention> attentions,
+                     int64_t length) {
+    ScopedDiagnosticHandler silent(&getContext(), [](Diagnostic &) {});
+    SmallVector<LMAttention, 0> copy(attentions);
+    return succeeded(analyzeMasks(graph, copy, length));
   }
 
   /// Sets the module's attribute `nju.lm`.
