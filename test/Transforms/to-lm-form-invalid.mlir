@@ -292,3 +292,19 @@ func.func @main(%ids: tensor<?x?xi64> {nju.name = "input_ids"}, %seen: tensor<?x
   %y = nju.squeeze %a {axes = array<i64: 1>} : (tensor<?x1x?x8xf32>) -> tensor<?x?x8xf32>
   return %y : tensor<?x?x8xf32>
 }
+
+// -----
+
+// Of one token it covers all pairs, of two it does not.
+nju.param @e : tensor<8x8xf32> = #nju.file<"w.data", 0, tensor<8x8xf32>>
+// expected-remark @below {{no causal language model: the mask of an attention cannot be computed for 2 tokens: it does not cover all pairs of tokens}}
+func.func @main(%ids: tensor<?x?xi64> {nju.name = "input_ids"}) -> tensor<?x?x8xf32> {
+  %mask = nju.constant dense<0.0> : tensor<1x1x1x1xf32>
+  %e = nju.param_ref @e : tensor<8x8xf32>
+  %x = nju.gather %e, %ids {axis = 0 : i64} : (tensor<8x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %q = nju.unsqueeze %x {axes = array<i64: 1>} : (tensor<?x?x8xf32>) -> tensor<?x1x?x8xf32>
+  // expected-note @below {{this one}}
+  %a = nju.attention %q, %q, %q mask(%mask : tensor<1x1x1x1xf32>) {scale = 1.0 : f64, causal} : (tensor<?x1x?x8xf32>, tensor<?x1x?x8xf32>, tensor<?x1x?x8xf32>) -> tensor<?x1x?x8xf32>
+  %y = nju.squeeze %a {axes = array<i64: 1>} : (tensor<?x1x?x8xf32>) -> tensor<?x?x8xf32>
+  return %y : tensor<?x?x8xf32>
+}
