@@ -31,6 +31,18 @@ struct Operand {
   bool isWritten;
 };
 
+/// Two launches that become one.
+struct Pair {
+  Pair(LaunchOp first, LaunchOp second);
+  /// Equal for pairs of the same kernels that share the same arguments.
+  std::string getKey() const;
+
+  std::array<LaunchOp, 2> launches;
+  llvm::SmallVector<Value> scalars, ins, outs;
+  /// Of the joined kernel's argument that a value becomes.
+  llvm::DenseMap<Value, unsigned> numbers;
+};
+
 class Joiner {
 public:
   explicit Joiner(ModuleOp module) : symbols(module) {}
@@ -43,11 +55,11 @@ private:
   }
   llvm::SmallVector<Operand> operandsOf(LaunchOp launch);
   bool canJoin(LaunchOp first, LaunchOp second);
+  func::FuncOp build(Pair &pair);
   LaunchOp join(LaunchOp first, LaunchOp second);
 
   SymbolTable symbols;
-  /// Joined kernels by those they were made of, and which arguments these
-  /// share.
+  /// By the key of their pair.
   llvm::StringMap<func::FuncOp> joined;
 };
 
@@ -61,16 +73,14 @@ static Value sourceOf(Value buffer) {
 
 /// True if the kernel has a loop over rows for all it does.
 static bool isRowKernel(func::FuncOp kernel) {
+  auto isOfRows = [](linalg::LinalgOp op) {
+    if (auto fill = dyn_cast<linalg::FillOp>(*op))
+      return nju::vectorize::isStartValue(fill);
+    auto generic = dyn_cast<linalg::GenericOp>(*op);
+    return generic && nju::vectorize::findRowLoop(generic);
+  };
   return kernel->hasAttr(kDealRowsAttr) &&
-         llvm::all_of(kernel.front().getOps<linalg::LinalgOp>(),
-                      [](linalg::LinalgOp op) {
-                        auto generic = dyn_cast<linalg::GenericOp>(*op);
-                        return generic ? nju::vectorize::findRowLoop(generic)
-                                             .has_value()
-                                       : isa<linalg::FillOp>(*op) &&
-                                             nju::vectorize::isStartValue(
-                                                 cast<linalg::FillOp>(*op));
-                      });
+         llvm::all_of(kernel.front().getOps<linalg::LinalgOp>(), isOfRows);
 }
 
 llvm::SmallVector<Operand> Joiner::operandsOf(LaunchOp launch) {
@@ -105,62 +115,80 @@ bool Joiner::canJoin(LaunchOp first, LaunchOp second) {
   return sharesRows;
 }
 
-static void addOnce(llvm::SmallVectorImpl<Value> &list, Value value) {
-  if (!llvm::is_contained(list, value))
-    list.push_back(value);
-}
-
-/// The second launch's kernel behind the first one's, in one launch.
-LaunchOp Joiner::join(LaunchOp first, LaunchOp second) {
-  llvm::SmallVector<Value> scalars, ins, outs;
-  for (LaunchOp launch : {first, second}) {
+Pair::Pair(LaunchOp first, LaunchOp second) : launches({first, second}) {
+  auto addOnce = [](llvm::SmallVectorImpl<Value> &list, Value value) {
+    if (!llvm::is_contained(list, value))
+      list.push_back(value);
+  };
+  for (LaunchOp launch : launches) {
     for (Value scalar : launch.getScalars())
       addOnce(scalars, scalar);
     for (Value buffer : launch.getOuts())
       addOnce(outs, buffer);
   }
-  for (LaunchOp launch : {first, second})
+  for (LaunchOp launch : launches)
     for (Value buffer : launch.getIns())
       if (!llvm::is_contained(outs, buffer))
         addOnce(ins, buffer);
-  llvm::SmallVector<Value> all(scalars);
-  llvm::append_range(all, ins);
-  llvm::append_range(all, outs);
+  for (ArrayRef<Value> values :
+       {ArrayRef<Value>(scalars), ArrayRef<Value>(ins), ArrayRef<Value>(outs)})
+    for (Value value : values)
+      numbers.try_emplace(value, 2 + numbers.size());
+}
+
+std::string Pair::getKey() const {
   std::string key;
   llvm::raw_string_ostream stream(key);
-  for (LaunchOp launch : {first, second}) {
+  for (LaunchOp launch : launches) {
     stream << launch.getKernel();
     for (Value operand : launch->getOperands())
-      stream << ' ' << llvm::find(all, operand) - all.begin();
+      stream << ' ' << numbers.lookup(operand);
     stream << '\n';
   }
-  func::FuncOp &kernel = joined[key];
-  OpBuilder b(second);
-  if (!kernel) {
-    llvm::SmallVector<Type> types(2, b.getIndexType());
-    llvm::append_range(types, ValueRange(all).getTypes());
-    kernel = kernelOf(first).cloneWithoutRegions();
-    kernel.setFunctionType(b.getFunctionType(types, {}));
-    kernel.setSymName((first.getKernel() + "_joined").str());
-    symbols.insert(kernel);
-    Block *body = kernel.addEntryBlock();
-    OpBuilder inside = OpBuilder::atBlockEnd(body);
-    for (LaunchOp launch : {first, second}) {
-      Block &source = kernelOf(launch).front();
-      IRMapping map;
-      map.map(source.getArgument(0), body->getArgument(0));
-      map.map(source.getArgument(1), body->getArgument(1));
-      for (auto [i, operand] : llvm::enumerate(launch->getOperands()))
-        map.map(source.getArgument(2 + i),
-                body->getArgument(2 + (llvm::find(all, operand) -
-                                       all.begin())));
-      for (Operation &op : source.without_terminator())
-        inside.clone(op, map);
-    }
-    func::ReturnOp::create(inside, kernel.getLoc());
+  return key;
+}
+
+/// The bodies of both kernels, one behind the other.
+func::FuncOp Joiner::build(Pair &pair) {
+  OpBuilder b(pair.launches[0]);
+  llvm::SmallVector<Type> types(2, b.getIndexType());
+  for (ArrayRef<Value> values :
+       {ArrayRef<Value>(pair.scalars), ArrayRef<Value>(pair.ins),
+        ArrayRef<Value>(pair.outs)})
+    llvm::append_range(types, ValueRange(values).getTypes());
+  auto kernel =
+      func::FuncOp::create(UnknownLoc::get(b.getContext()),
+                           (pair.launches[0].getKernel() + "_joined").str(),
+                           b.getFunctionType(types, {}));
+  kernel.setPrivate();
+  kernel->setAttr(kKernelAttr, b.getUnitAttr());
+  kernel->setAttr(kDealRowsAttr, b.getUnitAttr());
+  symbols.insert(kernel);
+  Block *body = kernel.addEntryBlock();
+  b.setInsertionPointToEnd(body);
+  for (LaunchOp launch : pair.launches) {
+    Block &source = kernelOf(launch).front();
+    IRMapping map;
+    map.map(source.getArguments().take_front(2),
+            body->getArguments().take_front(2));
+    for (auto [operand, argument] : llvm::zip_equal(
+             launch->getOperands(), source.getArguments().drop_front(2)))
+      map.map(argument, body->getArgument(pair.numbers.lookup(operand)));
+    for (Operation &op : source.without_terminator())
+      b.clone(op, map);
   }
+  func::ReturnOp::create(b, kernel.getLoc());
+  return kernel;
+}
+
+LaunchOp Joiner::join(LaunchOp first, LaunchOp second) {
+  Pair pair(first, second);
+  func::FuncOp &kernel = joined[pair.getKey()];
+  if (!kernel)
+    kernel = build(pair);
+  OpBuilder b(second);
   auto launch = LaunchOp::create(b, second.getLoc(), kernel.getSymName(),
-                                 scalars, ins, outs);
+                                 pair.scalars, pair.ins, pair.outs);
   first.erase();
   second.erase();
   return launch;
@@ -170,8 +198,8 @@ void Joiner::run(Block &block) {
   LaunchOp before;
   for (Operation &op : llvm::make_early_inc_range(block)) {
     if (auto launch = dyn_cast<LaunchOp>(op))
-      before = before && canJoin(before, launch) ? join(before, launch)
-                                                 : launch;
+      before =
+          before && canJoin(before, launch) ? join(before, launch) : launch;
     else if (!isMemoryEffectFree(&op) && !isa<memref::AllocOp>(op))
       before = {};
   }
