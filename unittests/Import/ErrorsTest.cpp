@@ -690,6 +690,25 @@ TEST(ONNXErrors, Bits) {
   floats.expect("input 0 is 'tensor<2xf32>', expected a tensor of integers");
 }
 
+TEST(ONNXErrors, Quantize) {
+  OneNode wide("QuantizeLinear", {{"4"}, {}, {}});
+  wide.expect("quantizes to 'f32', expected integers of 8 or 16 bits");
+
+  OneNode narrow("QuantizeLinear", {{"4"}, {}}, 21);
+  setInt(narrow.node, "output_dtype", TensorProto::INT4);
+  narrow.expect("attribute 'output_dtype' is 22, expected INT8, UINT8, INT16 "
+                "or UINT16");
+
+  OneNode blocks("QuantizeLinear", {{"n", "4"}, {"2", "4"}}, 21);
+  setInt(setInt(blocks.node, "axis", 0), "block_size", 2);
+  blocks.expect("has blocks of 'tensor<?x4xf32>' with 'tensor<2x4xf32>', "
+                "expected the same rank and a static number of elements along "
+                "the axis");
+
+  OneNode floats("MatMulInteger", {{"2", "2"}, {"2", "2"}});
+  floats.expect("input 0 is 'tensor<2x2xf32>', expected a tensor of integers");
+}
+
 TEST(ONNXErrors, Blocks) {
   OneNode none("DepthToSpace", {{"1", "4", "2", "2"}});
   none.expect("has no attribute 'blocksize' of at least 1");

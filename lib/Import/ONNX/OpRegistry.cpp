@@ -26,6 +26,7 @@ OpRegistry::OpRegistry() {
   registerNormalizationOps(*this);
   registerPoolingOps(*this);
   registerQuantizationOps(*this);
+  registerQuantizeLinearOps(*this);
   registerReductionOps(*this);
   registerSequenceOps(*this);
   registerShapeOps(*this);

@@ -86,6 +86,7 @@ void registerMatMulOps(OpRegistry &registry);
 void registerNormalizationOps(OpRegistry &registry);
 void registerPoolingOps(OpRegistry &registry);
 void registerQuantizationOps(OpRegistry &registry);
+void registerQuantizeLinearOps(OpRegistry &registry);
 void registerReductionOps(OpRegistry &registry);
 void registerSequenceOps(OpRegistry &registry);
 void registerShapeOps(OpRegistry &registry);

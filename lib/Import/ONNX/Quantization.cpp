@@ -11,7 +11,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "NodeImporter.h"
+#include "Quantization.h"
 #include "nju/Dialect/NJU/Analysis/ParamReader.h"
 #include <numeric>
 
@@ -389,15 +389,6 @@ static void importGatherBlockQuantized(NodeImporter &node) {
 // DequantizeLinear
 //===----------------------------------------------------------------------===//
 
-namespace {
-/// The attributes of a DequantizeLinear, as far as they matter.
-struct Blocking {
-  int64_t axis = 1;
-  int64_t size = 0; ///< Of a block along the axis; 0 if there are none.
-  Type result;      ///< Null if the scale's.
-};
-} // namespace
-
 /// The blocks of scales of shape `scales` in a matrix.
 static std::optional<SmallVector<int64_t, 2>>
 blocksOf(NodeImporter &node, ArrayRef<int64_t> matrix, ArrayRef<int64_t> scales,
@@ -474,16 +465,15 @@ static Value dequantizeWeight(NodeImporter &node, const StoredTensor &codes,
   return node.graph().importUniform(data, codes.name, node.getLoc());
 }
 
-/// A scale or zero point as it is broadcast to `x`.
-static Value spread(NodeImporter &node, Value value, Value x,
-                    const Blocking &blocking) {
+Value nju::onnx_import::spreadBlocks(NodeImporter &node, Value value, Value x,
+                                     const Blocking &blocking) {
   int64_t axis = blocking.axis, rank = node.rank(x);
   if (!value || node.hasFailed())
     return {};
   if (blocking.size > 0) {
     std::optional<int64_t> size = node.staticDim(x, axis);
     if (node.rank(value) != rank || !size || *size > (int64_t(1) << 24)) {
-      node.emitError() << "dequantizes blocks of " << x.getType() << " with "
+      node.emitError() << "has blocks of " << x.getType() << " with "
                        << value.getType() << ", expected the same rank and a "
                        << "static number of elements along the axis";
       return {};
@@ -510,12 +500,14 @@ static Value dequantizeValue(NodeImporter &node, const Blocking &blocking) {
   Value y = node.cast(x, f32);
   if (zero)
     y = node.create<SubOp>(
-        {y, node.cast(spread(node, zero, x, blocking), f32)});
+        {y, node.cast(spreadBlocks(node, zero, x, blocking), f32)});
   return node.create<MulOp>(
-      {y, node.cast(spread(node, scale, x, blocking), f32)});
+      {y, node.cast(spreadBlocks(node, scale, x, blocking), f32)});
 }
 
-static Blocking readBlocking(NodeImporter &node, int64_t rank) {
+Blocking nju::onnx_import::readBlocking(NodeImporter &node, int64_t rank,
+                                        bool (*fits)(Type),
+                                        llvm::StringRef expected) {
   Blocking blocking;
   blocking.axis = node.intAttr("axis", 1);
   blocking.size = node.intAttr("block_size", 0);
@@ -527,9 +519,9 @@ static Blocking readBlocking(NodeImporter &node, int64_t rank) {
     if (static_cast<int32_t>(type) == type)
       blocking.result = onnx_import::elementType(static_cast<int32_t>(type),
                                                  node.graph().getContext());
-    if (!isFloat(blocking.result))
+    if (!fits(blocking.result))
       node.emitError() << "attribute 'output_dtype' is " << type
-                       << ", expected FLOAT, FLOAT16 or BFLOAT16";
+                       << ", expected " << expected;
   }
   // Without blocks, a scalar of any rank has no axis that matters.
   if (blocking.size > 0 || rank > 1)
@@ -546,7 +538,8 @@ static void importDequantizeLinear(NodeImporter &node) {
                   scales && isFloat(scales->type);
   Value x = isWeight || node.hasFailed() ? Value() : node.input(0);
   int64_t rank = isWeight ? 2 : node.rank(x);
-  Blocking blocking = readBlocking(node, rank);
+  Blocking blocking =
+      readBlocking(node, rank, isFloat, "FLOAT, FLOAT16 or BFLOAT16");
   if (node.hasFailed())
     return;
   Value y = isWeight ? dequantizeWeight(node, *codes, *scales, blocking)
