@@ -41,8 +41,8 @@ static Value emitSaturated(NodeImporter &node, Value x, Value zero, Type type) {
   double least = type.isUnsignedInteger() ? 0 : -count / 2;
   Value high = node.create<MinOp>(
       {rounded, node.scalarLike(rounded, least + count - 1)});
-  return node.cast(
-      node.create<MaxOp>({high, node.scalarLike(rounded, least)}), type);
+  return node.cast(node.create<MaxOp>({high, node.scalarLike(rounded, least)}),
+                   type);
 }
 
 static void importQuantizeLinear(NodeImporter &node) {
@@ -89,8 +89,8 @@ static void importDynamicQuantizeLinear(NodeImporter &node) {
       node.elementType(x));
   Value origin = node.create<NegOp>(node.create<DivOp>({least, scale}));
   Value zeroPoint = emitSaturated(node, origin, {}, byte);
-  node.setOutput(0, emitSaturated(node, node.create<DivOp>({x, scale}),
-                                  zeroPoint, byte));
+  node.setOutput(
+      0, emitSaturated(node, node.create<DivOp>({x, scale}), zeroPoint, byte));
   node.setOutput(1, scale);
   node.setOutput(2, zeroPoint);
 }
@@ -144,8 +144,7 @@ static void importQLinearMatMul(NodeImporter &node) {
   if (!zero || !checkQuantizedType(node, type))
     return;
   Value sum = node.cast(node.create<MatMulOp>({a, b}), f32);
-  Value scaled =
-      node.create<MulOp>({node.create<MulOp>({sum, left}), right});
+  Value scaled = node.create<MulOp>({node.create<MulOp>({sum, left}), right});
   node.setOutput(emitSaturated(node, node.create<DivOp>({scaled, result}),
                                alongMatrix(node, zero, true), type));
 }
