@@ -87,9 +87,11 @@ private:
       return Outcome::Refused;
 
     int64_t limit = findLimit(graph, *plan, *attentions, wanted);
+    auto described =
+        describeMasks(graph, *attentions, std::max<int64_t>(limit, 1));
     // Behind its end, one column of a table passes for one that is broadcast.
-    if (limit > 2 && !masksAreKnown(graph, *attentions, limit) &&
-        masksAreKnown(graph, *attentions, limit - 1))
+    if (!described && limit > 2 &&
+        (described = describeMasks(graph, *attentions, limit - 1)))
       --limit;
     if (limit < wanted && limit > 0 && maxTokens > 0) {
       graph.getFunction().emitError()
@@ -99,10 +101,15 @@ private:
     }
     limit = std::max<int64_t>(limit, 1);
     // A mask that only covers the one pair of one token is another one.
-    SmallVector<LMAttention, 0> ofTwo(*attentions);
-    if ((limit == 1 && wanted > 1 && failed(analyzeMasks(graph, ofTwo, 2))) ||
-        failed(analyzeMasks(graph, *attentions, limit)))
+    bool isTrivial =
+        limit == 1 && wanted > 1 && !describeMasks(graph, *attentions, 2);
+    if (!described || isTrivial) {
+      // Once more, to say why.
+      (void)analyzeMasks(graph, *attentions, isTrivial ? 2 : limit);
       return Outcome::Refused;
+    }
+    // The plan points to them.
+    llvm::copy(*described, attentions->begin());
     PositionTables tables(graph, limit);
     FailureOr<func::FuncOp> step = buildStep(graph, *plan, tables);
     if (failed(step))
@@ -177,12 +184,16 @@ private:
     return good;
   }
 
-  /// True if `analyzeMasks` has no complaint.
-  bool masksAreKnown(LMGraph &graph, ArrayRef<LMAttention> attentions,
-                     int64_t length) {
+  /// What `analyzeMasks` makes of the attentions; none, silently, if it has a
+  /// complaint.
+  std::optional<SmallVector<LMAttention, 0>>
+  describeMasks(LMGraph &graph, ArrayRef<LMAttention> attentions,
+                int64_t length) {
     ScopedDiagnosticHandler silent(&getContext(), [](Diagnostic &) {});
-    SmallVector<LMAttention, 0> copy(attentions);
-    return succeeded(analyzeMasks(graph, copy, length));
+    SmallVector<LMAttention, 0> described(attentions);
+    if (failed(analyzeMasks(graph, described, length)))
+      return std::nullopt;
+    return described;
   }
 
   /// Sets the module's attribute `nju.lm`.

@@ -2,7 +2,6 @@
 """Models whose activations ONNX Runtime's tools have quantized compute what it does."""
 import logging
 import pathlib
-import subprocess
 import tempfile
 import unittest
 
@@ -10,6 +9,7 @@ import numpy as np
 from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType,
                                       quantize_dynamic, quantize_static)
 
+from compare_ort import Tools
 from ort_reference import make_session, random_inputs
 from test_ragged_batch import BIN, ROOT, TARGET
 
@@ -28,29 +28,24 @@ class Samples(CalibrationDataReader):
 
 
 class QuantizedActivations(unittest.TestCase):
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-
     def check(self, path: pathlib.Path) -> None:
         session = make_session(path)
         inputs = random_inputs(session, DIMS, seed=9)
-        stem = self.folder / "model"
-        result = subprocess.run([BIN / "nju-compile", path, "-o", stem, "--quiet",
-                                 f"--target={TARGET}"], capture_output=True, text=True, check=False)
-        self.assertEqual(result.returncode, 0, result.stderr)
-        command = [BIN / "nju-run", "run", f"{stem}.so", "--output-dir", self.folder]
-        for name, value in inputs.items():
-            np.save(self.folder / f"{name}.npy", value)
-            command += ["--input", f"{name}={self.folder / name}.npy"]
-        subprocess.run(command, check=True, capture_output=True)
-        for info, expected in zip(session.get_outputs(), session.run(None, inputs)):
-            error = np.abs(np.load(self.folder / f"{info.name}.npy") - expected).max()
-            self.assertLess(error, TOLERANCE * np.abs(expected).max(), info.name)
+        names = [output.name for output in session.get_outputs()]
+        with tempfile.TemporaryDirectory() as folder:
+            tools = Tools(BIN / "nju-compile", BIN / "nju-run", ["--quiet", f"--target={TARGET}"],
+                          pathlib.Path(folder))
+            tools.compile(path)
+            outputs = tools.run(inputs, names)
+        for name, actual, expected in zip(names, outputs, session.run(names, inputs)):
+            error = np.abs(actual - expected).max()
+            self.assertLess(error, TOLERANCE * np.abs(expected).max(), name)
 
     def check_fixture(self, name: str, activations: list[QuantType]) -> None:
-        source, path = ROOT / f"test/fixtures/{name}.onnx", self.folder / "quantized.onnx"
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        source = ROOT / f"test/fixtures/{name}.onnx"
+        path = pathlib.Path(folder.name) / "quantized.onnx"
         for kind in activations:
             with self.subTest(how="dynamic", weights=kind):
                 quantize_dynamic(source, path, weight_type=kind, per_channel=True)

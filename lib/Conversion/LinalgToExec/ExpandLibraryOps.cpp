@@ -7,12 +7,12 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Buffers.h"
 #include "mlir/Dialect/AMX/AMXDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "nju/Codegen/CPU/KernelLibrary.h"
+#include "nju/Conversion/Buffers.h"
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/IR/CacheLayout.h"

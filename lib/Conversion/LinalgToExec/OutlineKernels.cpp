@@ -6,10 +6,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Buffers.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Transforms/RegionUtils.h"
+#include "nju/Conversion/Buffers.h"
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 

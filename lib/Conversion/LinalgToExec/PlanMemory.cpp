@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Buffers.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "nju/Conversion/Buffers.h"
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/NJU/IR/NJU.h"

@@ -7,11 +7,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "RowLoop.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Interfaces/ViewLikeInterface.h"
+#include "nju/Conversion/Buffers.h"
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
-#include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include "llvm/ADT/StringSet.h"
 
 using namespace mlir;
@@ -65,12 +63,6 @@ private:
 
 } // namespace
 
-static Value sourceOf(Value buffer) {
-  while (auto view = buffer.getDefiningOp<ViewLikeOpInterface>())
-    buffer = view.getViewSource();
-  return buffer;
-}
-
 /// True if the kernel has a loop over rows for all it does.
 static bool isRowKernel(func::FuncOp kernel) {
   auto isOfRows = [](linalg::LinalgOp op) {
@@ -102,7 +94,7 @@ bool Joiner::canJoin(LaunchOp first, LaunchOp second) {
   for (const Operand &before : operandsOf(first))
     for (const Operand &after : operandsOf(second)) {
       if ((!before.isWritten && !after.isWritten) ||
-          sourceOf(before.buffer) != sourceOf(after.buffer))
+          rootOf(before.buffer) != rootOf(after.buffer))
         continue;
       // A buffer has one start value a kernel.
       bool isWrittenTwice = before.isWritten && after.isWritten;
@@ -212,11 +204,8 @@ struct JoinRowKernels : impl::JoinRowKernelsBase<JoinRowKernels> {
 
   void runOnOperation() override {
     Joiner joiner(getOperation());
-    llvm::SmallVector<func::FuncOp> functions(
-        getOperation().getOps<func::FuncOp>());
-    for (func::FuncOp function : functions)
-      if (!function.isExternal() && !function->hasAttr(kKernelAttr))
-        joiner.run(function.front());
+    for (func::FuncOp function : programsOf(getOperation()))
+      joiner.run(function.front());
     removeUnused();
   }
 

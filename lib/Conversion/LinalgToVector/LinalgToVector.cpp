@@ -44,7 +44,7 @@ public:
       : op(op), starts(starts), worker(worker), workers(workers),
         rowLoop(rowLoop), b(op.getLoc(), op), body(op, -1) {}
 
-  void run();
+  void runUnits();
   /// Loops over the rows; for each of them comes this nest, then the others.
   void runRows(llvm::MutableArrayRef<NestEmitter> others);
 
@@ -53,7 +53,7 @@ private:
   using Innermost =
       llvm::function_ref<Accumulators(ArrayRef<Value>, ArrayRef<Value>)>;
 
-  void prepare(bool sharesRows = false);
+  void prepare(bool sharesRows);
   void chooseLoop(bool sharesRows);
   bool vectorizable(int64_t loop) const;
   Operation *combiner() const;
@@ -209,10 +209,8 @@ void NestEmitter::prepare(bool sharesRows) {
   }
 }
 
-void NestEmitter::run() {
-  if (rowLoop)
-    return runRows({});
-  prepare();
+void NestEmitter::runUnits() {
+  prepare(/*sharesRows=*/false);
   emitUnits();
   op.erase();
 }
@@ -632,18 +630,13 @@ struct ConvertKernelsToVector
         kernel.front().getOps<linalg::LinalgOp>());
     llvm::SmallVector<std::pair<linalg::GenericOp, llvm::SmallVector<Value>>>
         generics;
-    // Reductions first: they take their fills along.
-    llvm::DenseSet<Operation *> fills;
-    for (linalg::LinalgOp op : ops)
-      if (auto generic = dyn_cast<linalg::GenericOp>(*op))
-        for (Value init : generic.getDpsInits())
-          for (Operation *user : init.getUsers())
-            if (generic.getNumReductionLoops() > 0 && isa<linalg::FillOp>(user))
-              fills.insert(user);
+    // Reductions take their fills along.
+    llvm::erase_if(ops, [](linalg::LinalgOp op) {
+      auto fill = dyn_cast<linalg::FillOp>(*op);
+      return fill && isStartValue(fill);
+    });
     IRRewriter rewriter(&getContext());
     for (linalg::LinalgOp op : ops) {
-      if (fills.contains(op))
-        continue;
       rewriter.setInsertionPoint(op);
       auto generic = dyn_cast<linalg::GenericOp>(*op);
       if (!generic) {
@@ -670,11 +663,11 @@ struct ConvertKernelsToVector
       nests.emplace_back(flat, starts, kernel.getArgument(0),
                          kernel.getArgument(1), rowLoop);
     }
-    if (dealRows && nests.size() > 1)
+    if (dealRows && !nests.empty())
       nests.front().runRows(llvm::MutableArrayRef(nests).drop_front());
     else
       for (NestEmitter &nest : nests)
-        nest.run();
+        nest.runUnits();
     return success();
   }
 };

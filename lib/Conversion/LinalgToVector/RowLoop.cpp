@@ -79,9 +79,11 @@ void vectorize::markRowArguments(func::FuncOp kernel) {
 }
 
 bool vectorize::isStartValue(linalg::FillOp op) {
-  return llvm::any_of(op.getOutputs()[0].getUsers(), [](Operation *user) {
+  Value buffer = op.getOutputs()[0];
+  return llvm::any_of(buffer.getUsers(), [&](Operation *user) {
     auto generic = dyn_cast<linalg::GenericOp>(user);
-    return generic && generic.getNumReductionLoops() > 0;
+    return generic && generic.getNumReductionLoops() > 0 &&
+           llvm::is_contained(generic.getDpsInits(), buffer);
   });
 }
 

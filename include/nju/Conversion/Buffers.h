@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef NJU_LIB_CONVERSION_LINALGTOEXEC_BUFFERS_H
-#define NJU_LIB_CONVERSION_LINALGTOEXEC_BUFFERS_H
+#ifndef NJU_CONVERSION_BUFFERS_H
+#define NJU_CONVERSION_BUFFERS_H
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -96,4 +96,4 @@ inline mlir::Value allocLike(mlir::ImplicitLocOpBuilder &b, mlir::Value value) {
 
 } // namespace nju::exec
 
-#endif // NJU_LIB_CONVERSION_LINALGTOEXEC_BUFFERS_H
+#endif // NJU_CONVERSION_BUFFERS_H
