@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Bufferization/Transforms/OneShotModuleBufferize.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "nju/Conversion/Passes.h"
 #include "nju/Dialect/Exec/IR/Exec.h"
@@ -23,18 +24,20 @@ namespace nju {
 #define GEN_PASS_DEF_FINALIZESIGNATURE
 #include "nju/Conversion/Passes.h.inc"
 
-/// Reductions that share a filled tensor as start value would have it copied;
-/// each gets a fill of its own, which its kernel takes along.
-static void separateFills(ModuleOp module) {
-  llvm::SmallVector<linalg::FillOp> fills;
-  module.walk([&](linalg::FillOp fill) { fills.push_back(fill); });
-  for (linalg::FillOp fill : fills) {
-    if (fill->use_empty())
+/// Each use of an op that only gives a destination gets one of its own.
+/// Otherwise values of one type share a buffer: a filled one would be copied,
+/// one that lives twice could not be placed between, and the buffer of the
+/// logits, which is the caller's, would hold activations as well.
+template <typename Op> static void separate(ModuleOp module) {
+  llvm::SmallVector<Op> shared;
+  module.walk([&](Op op) { shared.push_back(op); });
+  for (Op op : shared) {
+    if (op->use_empty())
       continue;
-    OpBuilder b(fill);
+    OpBuilder b(op);
     for (OpOperand &use : llvm::make_early_inc_range(
-             llvm::drop_begin(fill->getResult(0).getUses())))
-      use.set(b.clone(*fill)->getResult(0));
+             llvm::drop_begin(op->getResult(0).getUses())))
+      use.set(b.clone(*op)->getResult(0));
   }
 }
 
@@ -49,7 +52,8 @@ struct Bufferize : impl::BufferizeBase<Bufferize> {
     for (auto function : module.getOps<func::FuncOp>())
       for (unsigned i = 0, e = function.getNumArguments(); i < e; ++i)
         function.setArgAttr(i, writable, builder.getBoolAttr(false));
-    separateFills(module);
+    separate<linalg::FillOp>(module);
+    separate<tensor::EmptyOp>(module);
     bufferization::OneShotBufferizationOptions options;
     options.bufferizeFunctionBoundaries = true;
     options.setFunctionBoundaryTypeConversion(

@@ -31,3 +31,24 @@ func.func @linear_overwrites_its_output(%x: tensor<1x?x64xf32>, %w: tensor<4x64x
   %y = exec.linear ins(%x, %w : tensor<1x?x64xf32>, tensor<4x64x32xf16>) outs(%0 : tensor<1x?x100xf32>) -> tensor<1x?x100xf32>
   return %y : tensor<1x?x100xf32>
 }
+
+// -----
+
+// The result has a buffer of its own, although the first product could have
+// written its values there: the logits are memory of the caller.
+// CHECK-LABEL: @results_hold_nothing_else
+// CHECK: %[[HIDDEN:.*]] = memref.alloc
+// CHECK: %[[LOGITS:.*]] = memref.alloc
+// CHECK: %[[EXP:.*]] = memref.alloc
+// CHECK: exec.linear ins(%arg0, %arg1 : {{.*}}) outs(%[[HIDDEN]] :
+// CHECK: linalg.exp ins(%[[HIDDEN]] : {{.*}}) outs(%[[EXP]] :
+// CHECK: exec.linear ins(%[[EXP]], %arg2 : {{.*}}) outs(%[[LOGITS]] :
+// CHECK: return %[[LOGITS]]
+func.func @results_hold_nothing_else(%x: tensor<1x?x64xf32>, %w: tensor<2x64x32xf16>, %v: tensor<2x64x32xf16>, %n: index) -> tensor<1x?x64xf32> {
+  %0 = tensor.empty(%n) : tensor<1x?x64xf32>
+  %1 = tensor.empty(%n) : tensor<1x?x64xf32>
+  %h = exec.linear ins(%x, %w : tensor<1x?x64xf32>, tensor<2x64x32xf16>) outs(%0 : tensor<1x?x64xf32>) -> tensor<1x?x64xf32>
+  %e = linalg.exp ins(%h : tensor<1x?x64xf32>) outs(%1 : tensor<1x?x64xf32>) -> tensor<1x?x64xf32>
+  %y = exec.linear ins(%e, %v : tensor<1x?x64xf32>, tensor<2x64x32xf16>) outs(%0 : tensor<1x?x64xf32>) -> tensor<1x?x64xf32>
+  return %y : tensor<1x?x64xf32>
+}
