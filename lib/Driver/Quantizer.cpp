@@ -267,6 +267,33 @@ void Quantizer::addExactCosts(ModuleOp module) {
   }
 }
 
+/// A budget chooses for each matrix, but the experts of a product have one
+/// kernel: all take the format with the fewest bits of them.
+static void alignExperts(ModuleOp module, ArrayRef<QuantizableWeight> weights,
+                         MutableArrayRef<QuantizationPlan::Format> formats) {
+  llvm::StringMap<QuantizationPlan::Format *> byName;
+  for (auto [weight, format] : llvm::zip_equal(weights, formats)) {
+    ParamOp param = weight.param;
+    byName[param.getSymName()] = &format;
+  }
+  module.walk([&](ExpertLinearOp op) {
+    QuantizationPlan::Format fewest;
+    SmallVector<QuantizationPlan::Format *> own;
+    for (Value weight : op.getWeights()) {
+      auto ref = weight.getDefiningOp<ParamRefOp>();
+      QuantizationPlan::Format *format =
+          ref ? byName.lookup(ref.getParam()) : nullptr;
+      if (!format || !*format)
+        return;
+      own.push_back(format);
+      if (!fewest || (*format)->bits < fewest->bits)
+        fewest = **format;
+    }
+    for (QuantizationPlan::Format *format : own)
+      *format = fewest;
+  });
+}
+
 LogicalResult Quantizer::rewrite(ModuleOp module, bool hasKernels) {
   // What came quantized is changed by a plan that names it, and nothing else.
   SmallVector<QuantizableWeight> weights, exact;
@@ -281,9 +308,11 @@ LogicalResult Quantizer::rewrite(ModuleOp module, bool hasKernels) {
     return module.emitError() << llvm::toString(formats.takeError());
   if (failed(readTokens(module)) || (hasKernels && failed(keepExact(exact))))
     return failure();
-  if (options.bitsPerWeight)
+  if (options.bitsPerWeight) {
     if (llvm::Error failed = chooseByBudget(module, weights, *formats))
       return module.emitError() << llvm::toString(std::move(failed));
+    alignExperts(module, weights, *formats);
+  }
   for (auto [weight, format] : llvm::zip_equal(weights, *formats))
     if (format)
       weight.param->setAttr(kQuantizeAttr,

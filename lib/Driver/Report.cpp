@@ -37,6 +37,8 @@ static std::string formatBytes(double bytes) {
 }
 
 static StringRef kindOfQuantized(ArrayRef<Operation *> users) {
+  if (llvm::any_of(users, llvm::IsaPred<ExpertLinearOp>))
+    return "quantized experts";
   bool isMatrix = llvm::any_of(users, llvm::IsaPred<LCQMatMulOp>);
   bool isTable = llvm::any_of(users, llvm::IsaPred<DequantizeOp>);
   if (isMatrix)
@@ -57,6 +59,8 @@ static StringRef kindOfUse(ParamOp param, ArrayRef<Operation *> users) {
     return kindOfQuantized(users);
   if (llvm::any_of(users, llvm::IsaPred<EmbeddingOp>))
     return "tied embeddings";
+  if (llvm::any_of(users, llvm::IsaPred<ExpertLinearOp>))
+    return "experts";
   if (llvm::any_of(users, llvm::IsaPred<LinearOp>))
     return "matrices";
   if (llvm::any_of(users, llvm::IsaPred<GatherOp>))
@@ -140,6 +144,9 @@ static void addWeights(ModuleOp module, ModelCosts &costs) {
         kind == "tables")
       bytes /= std::max<int64_t>(
           1, cast<RankedTensorType>(param.getType()).getDimSize(0));
+    // And those of the experts that it chooses.
+    if (auto experts = dyn_cast<ExpertLinearOp>(ops.front()))
+      bytes = bytes * experts.getNumChosen() / experts.getNumExperts();
     costs.decodeBytes += bytes;
   }
 }
@@ -150,7 +157,8 @@ ModelCosts nju::computeCosts(ModuleOp module) {
   addWeights(module, costs);
   module.walk([&](Operation *op) {
     if (isa<RMSNormOp, LayerNormOp, RopeOp, AttentionOp, CachedAttentionOp,
-            SwiGLUOp, GeluOp, SiluOp, LinearOp, LCQMatMulOp, MatMulOp>(op))
+            SwiGLUOp, GeluOp, SiluOp, LinearOp, ExpertLinearOp, LCQMatMulOp,
+            MatMulOp>(op))
       ++costs.ops[op->getName().stripDialect().str()];
   });
   if (auto step = module.lookupSymbol<func::FuncOp>("step"))

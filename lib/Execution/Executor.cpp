@@ -269,10 +269,37 @@ llvm::Expected<RunTensors> Executor::computeEmbedding(EmbeddingOp op) {
   return results;
 }
 
+/// Weights that experts have are read as tokens choose them.
+llvm::Expected<RunTensors> Executor::computeExperts(ExpertLinearOp op) {
+  auto paramOf = [&](int64_t expert) {
+    return findParam(op.getWeights()[expert]);
+  };
+  const RunTensors &inputs = values[op.getInput()],
+                   &choices = values[op.getChoices()];
+  RunTensors results;
+  for (size_t run = 0, runs = std::max(inputs.size(), choices.size());
+       run < runs; ++run) {
+    llvm::Expected<HostTensor> result = executeExperts(
+        op, inputs[run % inputs.size()], choices[run % choices.size()],
+        [&](int64_t expert) { return readWeight(paramOf(expert)); });
+    if (!result)
+      return result.takeError();
+    own(*result);
+    results.push_back(*result);
+  }
+  for (size_t expert = 0; expert < op.getWeights().size(); ++expert)
+    finishWeight(paramOf(expert), results);
+  return results;
+}
+
 llvm::Expected<RunTensors> Executor::compute(Operation *op) {
   if (auto linear = dyn_cast<LinearOp>(op);
       linear && findParam(linear.getWeight()))
     return computeLinear(linear);
+  if (auto experts = dyn_cast<ExpertLinearOp>(op);
+      experts && llvm::all_of(experts.getWeights(),
+                              [&](Value weight) { return findParam(weight); }))
+    return computeExperts(experts);
   if (auto embedding = dyn_cast<EmbeddingOp>(op);
       embedding && findParam(embedding.getWeight()))
     return computeEmbedding(embedding);

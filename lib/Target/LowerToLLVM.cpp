@@ -40,6 +40,7 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/OpenMP/OpenMPToLLVMIRTranslation.h"
 #include "mlir/Transforms/Passes.h"
+#include "nju/Dialect/Exec/IR/Exec.h"
 #include "nju/Dialect/Exec/IR/KernelAttributes.h"
 #include "nju/Target/Passes.h"
 #include "nju/Target/ToLLVM.h"
@@ -117,6 +118,18 @@ struct LowerTileStreams
     : PassWrapper<LowerTileStreams, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerTileStreams)
   StringRef getName() const override { return "LowerTileStreams"; }
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect, LLVM::LLVMDialect,
+                    memref::MemRefDialect>();
+  }
+  void runOnOperation() override;
+};
+
+/// exec.slice becomes a descriptor of its own: upstream's views keep an offset,
+/// for which buffers of the identity layout have no place.
+struct LowerSlices : PassWrapper<LowerSlices, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerSlices)
+  StringRef getName() const override { return "LowerSlices"; }
   void getDependentDialects(DialectRegistry &registry) const override {
     registry.insert<arith::ArithDialect, LLVM::LLVMDialect,
                     memref::MemRefDialect>();
@@ -260,6 +273,62 @@ void LowerTileStreams::runOnOperation() {
     lowerTileStream(load);
 }
 
+/// The slice's descriptor: as that of the source, but for the address and the
+/// first size.
+static void lowerSlice(nju::exec::SliceOp slice) {
+  ImplicitLocOpBuilder b(slice.getLoc(), slice);
+  auto type = cast<MemRefType>(slice.getType());
+  Type i64 = b.getI64Type();
+  auto toInteger = [&](Value index) -> Value {
+    return arith::IndexCastOp::create(b, i64, index);
+  };
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(b, b.getI64IntegerAttr(value));
+  };
+  int64_t rank = type.getRank();
+  SmallVector<Value> sizes{toInteger(slice.getCount())}, strides(rank);
+  for (int64_t i = 1; i < rank; ++i)
+    sizes.push_back(toInteger(memref::DimOp::create(b, slice.getSource(), i)));
+  strides.back() = constant(1);
+  for (int64_t i = rank - 1; i > 0; --i)
+    strides[i - 1] = arith::MulIOp::create(b, strides[i], sizes[i]);
+  int64_t bytes = llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+  Value skipped =
+      arith::MulIOp::create(b, toInteger(slice.getBegin()), strides.front());
+  Value address = arith::AddIOp::create(
+      b,
+      toInteger(
+          memref::ExtractAlignedPointerAsIndexOp::create(b, slice.getSource())),
+      arith::MulIOp::create(b, skipped, constant(bytes)));
+  auto pointer = LLVM::LLVMPointerType::get(b.getContext());
+  Value begin = LLVM::IntToPtrOp::create(b, pointer, address);
+  auto array = LLVM::LLVMArrayType::get(i64, rank);
+  Value descriptor = LLVM::PoisonOp::create(
+      b, LLVM::LLVMStructType::getLiteral(
+             b.getContext(), {pointer, pointer, i64, array, array}));
+  auto insert = [&](Value value, ArrayRef<int64_t> position) {
+    descriptor = LLVM::InsertValueOp::create(b, descriptor, value, position);
+  };
+  insert(begin, 0);
+  insert(begin, 1);
+  insert(constant(0), 2);
+  for (int64_t i = 0; i < rank; ++i) {
+    insert(sizes[i], {3, i});
+    insert(strides[i], {4, i});
+  }
+  slice.replaceAllUsesWith(
+      UnrealizedConversionCastOp::create(b, type, descriptor).getResult(0));
+  slice.erase();
+}
+
+void LowerSlices::runOnOperation() {
+  SmallVector<nju::exec::SliceOp> slices;
+  getOperation().walk(
+      [&](nju::exec::SliceOp slice) { slices.push_back(slice); });
+  for (nju::exec::SliceOp slice : slices)
+    lowerSlice(slice);
+}
+
 static void addPasses(OpPassManager &passes) {
   passes.addPass(std::make_unique<LowerMath>());
   passes.addPass(std::make_unique<ExpandBFloat16>());
@@ -268,6 +337,7 @@ static void addPasses(OpPassManager &passes) {
   passes.addPass(createCSEPass());
   passes.addPass(std::make_unique<LowerReshapes>());
   passes.addPass(std::make_unique<LowerTileStreams>());
+  passes.addPass(std::make_unique<LowerSlices>());
   passes.addPass(memref::createExpandStridedMetadataPass());
   passes.addPass(createLowerAffinePass());
   passes.addPass(createSCFToControlFlowPass());

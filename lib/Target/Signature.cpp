@@ -102,13 +102,16 @@ static void setLanguageModelTensors(ModelSignature &signature) {
   signature.outputs.push_back(logits);
 }
 
-/// Bytes of weights that one token reads: a row of a table, all of a matrix.
+/// Bytes of weights that one token reads: a row of a table, all of a matrix,
+/// its share of what experts have.
 static int64_t bytesRead(OpOperand &use) {
   auto type = cast<RankedTensorType>(use.get().getType());
   int64_t bytes = getWeightBytes(type);
   // Of a quantized table, the codes of 16 rows lie together.
   if (isa<DequantizeOp>(use.getOwner()) && use.getOperandNumber() == 0)
     return bytes / type.getDimSize(0);
+  if (auto experts = dyn_cast<ExpertLinearOp>(use.getOwner()))
+    return bytes * experts.getNumChosen() / experts.getNumExperts();
   auto gather = dyn_cast<GatherOp>(use.getOwner());
   if (!gather || use.getOperandNumber() != 0)
     return bytes;
@@ -124,6 +127,10 @@ int64_t nju::countFlops(Operation *op) {
   if (auto product = dyn_cast<LCQMatMulOp>(op))
     return 2 * product.getInput().getType().getShape().back() *
            product.getType().getShape().back();
+  if (auto experts = dyn_cast<ExpertLinearOp>(op))
+    return 2 * experts.getNumChosen() *
+           experts.getInput().getType().getShape().back() *
+           experts.getType().getShape().back();
   auto matmul = dyn_cast<MatMulOp>(op);
   if (!matmul)
     return 0;

@@ -159,8 +159,11 @@ private:
       return number == 0 && alignedRight && from < inRank - 1;
     if (auto softmax = dyn_cast<SoftmaxOp>(op))
       return from == to && static_cast<int64_t>(softmax.getAxis()) != from;
-    if (auto sum = dyn_cast<CumSumOp>(op))
-      return from == to && static_cast<int64_t>(sum.getAxis()) != from;
+    if (isa<CumSumOp, GatherElementsOp, TopKOp>(op))
+      return from == to &&
+             op->getAttrOfType<IntegerAttr>("axis").getInt() != from;
+    if (isa<ExpertMatMulOp>(op))
+      return number < 2 && from == 0 && to == 0;
     if (isReduction(op))
       return keepsRowsReduced(op, from, to);
     return number == 0 || isa<ConcatOp>(op) || isa<GatherOp>(op)

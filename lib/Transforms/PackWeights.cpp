@@ -6,11 +6,13 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "PatternUtils.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/PatternMatch.h"
 #include "nju/Dialect/NJU/IR/NJU.h"
 #include "nju/Transforms/Passes.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace nju {
 #define GEN_PASS_DEF_PACKWEIGHTS
@@ -68,6 +70,7 @@ public:
   void runOnOperation() override {
     symbols.emplace(getOperation());
     forEachOp<MatMulOp>([&](MatMulOp op) { packMatMul(op); });
+    forEachOp<ExpertMatMulOp>([&](ExpertMatMulOp op) { packExperts(op); });
     forEachOp<GatherOp>([&](GatherOp op) { lookUpStored(op); });
     forEachOp<CastOp>([&](CastOp op) { absorb(op); });
     forEachOp<TransposeOp>([&](TransposeOp op) { absorb(op); });
@@ -76,6 +79,7 @@ public:
     restoreNames();
     orderParams();
     layouts.clear();
+    slices.clear();
     wantedNames.clear();
     symbols.reset();
   }
@@ -91,6 +95,7 @@ private:
 
   std::optional<WeightView> viewOf(Value value);
   std::optional<WeightView> constantView(ConstantOp constant);
+  ParamOp sliceOf(GatherOp gather);
   Value createRef(OpBuilder &builder, Location loc, const WeightView &view,
                   Type elementType, std::optional<int64_t> panels = {});
   Value biasOf(OpBuilder &builder, Value value, int64_t columns);
@@ -98,6 +103,7 @@ private:
                      const WeightView &view);
   void lookUpStored(GatherOp gather);
   void packMatMul(MatMulOp matmul);
+  void packExperts(ExpertMatMulOp matmul);
   void absorb(Operation *op);
   void eraseDeadOps();
   void eraseUnusedParams();
@@ -107,6 +113,8 @@ private:
   std::optional<SymbolTable> symbols;
   /// Params made so far, by their layouts' keys.
   llvm::DenseMap<Attribute, ParamOp> layouts;
+  /// Params that are one of a param's matrices, by what they are.
+  llvm::DenseMap<Attribute, ParamOp> slices;
   /// The name that a new param takes once it is free.
   SmallVector<std::pair<ParamOp, StringAttr>> wantedNames;
 };
@@ -130,6 +138,12 @@ std::optional<WeightView> PackWeights::viewOf(Value value) {
     view.param = whole->param;
     return view;
   }
+  if (auto gather = value.getDefiningOp<GatherOp>()) {
+    view.param = sliceOf(gather);
+    if (!view.param)
+      return std::nullopt;
+    return view;
+  }
   auto ref = value.getDefiningOp<ParamRefOp>();
   if (!ref)
     return std::nullopt;
@@ -140,6 +154,40 @@ std::optional<WeightView> PackWeights::viewOf(Value value) {
   if (auto permutation = view.param.getPermutation())
     compose(view.permutation, *permutation);
   return view;
+}
+
+/// One of the matrices that a param of three dimensions has, as a param: the
+/// weights of experts are stored like that. Null if it is none.
+ParamOp PackWeights::sliceOf(GatherOp gather) {
+  auto ref = gather.getInput().getDefiningOp<ParamRefOp>();
+  std::optional<double> index = matchNumber(gather.getIndices());
+  if (!ref || !index || gather.getAxis() != 0 ||
+      gather.getIndices().getType().getRank() != 0)
+    return nullptr;
+  auto whole = symbols->lookup<ParamOp>(ref.getParam());
+  auto data = dyn_cast<FileDataAttr>(whole.getData());
+  RankedTensorType type = whole.getDataType();
+  if (!data || type.getRank() != 3 || whole.getPermutation() ||
+      whole.getPanels() || whole.getType() != type ||
+      !isa<FloatType>(type.getElementType()) || *index < 0 ||
+      *index >= type.getDimSize(0))
+    return nullptr;
+  auto own = RankedTensorType::get(type.getShape().drop_front(),
+                                   type.getElementType());
+  int64_t bytes = own.getNumElements() * own.getElementTypeBitWidth() / 8;
+  auto slice = FileDataAttr::get(
+      whole.getContext(), data.getPath(),
+      data.getOffset() + bytes * static_cast<int64_t>(*index), own);
+  ParamOp &param = slices[slice];
+  if (!param) {
+    OpBuilder builder(whole);
+    std::string name =
+        llvm::formatv("{0}.{1}", whole.getSymName(), int64_t(*index));
+    param = ParamOp::create(builder, whole.getLoc(), name, own, slice, nullptr,
+                            nullptr, whole.getSymVisibilityAttr());
+    symbols->insert(param);
+  }
+  return param;
 }
 
 /// A constant vector or matrix becomes a param.
@@ -295,6 +343,35 @@ void PackWeights::packMatMul(MatMulOp matmul) {
   if (last != matmul)
     matmul.erase();
   ++numLinear;
+}
+
+/// All experts' weights are packed, or none.
+void PackWeights::packExperts(ExpertMatMulOp matmul) {
+  SmallVector<WeightView> views;
+  for (Value weight : matmul.getWeights()) {
+    std::optional<WeightView> view = viewOf(weight);
+    if (!view)
+      return;
+    views.push_back(*view);
+  }
+  Type stored = storedType(views.front().param);
+  auto differs = [&](WeightView &view) {
+    return storedType(view.param) != stored;
+  };
+  if ((!stored.isF32() && !stored.isF16() && !stored.isBF16()) ||
+      llvm::any_of(views, differs))
+    return;
+  OpBuilder builder(matmul);
+  SmallVector<Value> weights;
+  for (const WeightView &view : views)
+    weights.push_back(
+        createRef(builder, matmul.getLoc(), view, stored, kPanelColumns));
+  auto linear = ExpertLinearOp::create(
+      builder, matmul.getLoc(), matmul.getType(), matmul.getInput(),
+      matmul.getChoices(), weights, /*format=*/nullptr);
+  matmul.replaceAllUsesWith(linear.getResult());
+  matmul.erase();
+  ++numExpertLinear;
 }
 
 /// A cast or transposed param that is used as such becomes a param of its own.

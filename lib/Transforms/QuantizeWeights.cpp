@@ -58,6 +58,10 @@ static bool addUse(Operation *user, Value ref, QuantizableWeight &weight) {
     weight.isHead |= isHead(linear);
     return true;
   }
+  if (auto experts = dyn_cast<ExpertLinearOp>(user)) {
+    weight.isProduct = true;
+    return !experts.getFormat();
+  }
   weight.isEmbedding = true;
   if (auto embedding = dyn_cast<EmbeddingOp>(user))
     return embedding.getWeight() == ref && areTokens(embedding.getIndices());
@@ -120,19 +124,39 @@ struct QuantizeWeights : nju::impl::QuantizeWeightsBase<QuantizeWeights> {
     for (auto param : module.getOps<ParamOp>())
       if (failed(checkRequest(param, weights)))
         return signalPassFailure();
+    SmallVector<ExpertLinearOp> experts;
+    module.walk([&](ExpertLinearOp op) { experts.push_back(op); });
+    for (ExpertLinearOp op : experts)
+      if (failed(checkExperts(op, symbols)))
+        return signalPassFailure();
+    llvm::DenseMap<StringAttr, SmallVector<ParamRefOp>> refs;
+    module.walk([&](ParamRefOp ref) {
+      refs[ref.getParamAttr().getAttr()].push_back(ref);
+    });
     for (const QuantizableWeight &weight : weights)
       if (auto format = weight.param->getAttrOfType<LCQAttr>(kQuantizeAttr)) {
-        quantize(symbols, weight, format);
+        ParamOp param = weight.param;
+        quantize(symbols, weight, format, refs[param.getSymNameAttr()]);
         ++numQuantized;
       }
+    for (ExpertLinearOp op : experts)
+      joinParts(op);
+    expertParts.clear();
+    expertFormats.clear();
   }
 
   LogicalResult checkRequest(ParamOp param,
                              ArrayRef<QuantizableWeight> weights);
+  LogicalResult checkExperts(ExpertLinearOp op, SymbolTable &symbols);
   void quantize(SymbolTable &symbols, const QuantizableWeight &weight,
-                LCQAttr format);
+                LCQAttr format, ArrayRef<ParamRefOp> refs);
+  void joinParts(ExpertLinearOp op);
   Parts createParts(SymbolTable &symbols, const QuantizableWeight &weight,
                     LCQAttr format);
+
+  /// What the weights of experts become, which are replaced all at once.
+  llvm::DenseMap<Value, std::array<Value, 3>> expertParts;
+  llvm::DenseMap<Value, LCQAttr> expertFormats;
 };
 
 } // namespace
@@ -200,14 +224,9 @@ Parts QuantizeWeights::createParts(SymbolTable &symbols,
 }
 
 void QuantizeWeights::quantize(SymbolTable &symbols,
-                               const QuantizableWeight &weight,
-                               LCQAttr format) {
+                               const QuantizableWeight &weight, LCQAttr format,
+                               ArrayRef<ParamRefOp> refs) {
   ParamOp source = weight.param;
-  SmallVector<ParamRefOp> refs;
-  getOperation().walk([&](ParamRefOp ref) {
-    if (ref.getParam() == source.getSymName())
-      refs.push_back(ref);
-  });
   Parts parts = createParts(symbols, weight, format);
   for (ParamRefOp ref : refs) {
     OpBuilder builder(ref);
@@ -218,6 +237,11 @@ void QuantizeWeights::quantize(SymbolTable &symbols,
     Value basis = refer(parts.basis), factors = refer(parts.factors),
           codes = refer(parts.codes);
     for (Operation *user : llvm::make_early_inc_range(ref->getUsers())) {
+      if (isa<ExpertLinearOp>(user)) {
+        expertParts[ref.getResult()] = {codes, basis, factors};
+        expertFormats[ref.getResult()] = format;
+        continue;
+      }
       OpBuilder at(user);
       if (auto linear = dyn_cast<LinearOp>(user)) {
         auto product = LCQMatMulOp::create(
@@ -236,7 +260,44 @@ void QuantizeWeights::quantize(SymbolTable &symbols,
       }
       user->erase();
     }
-    ref.erase();
+    if (ref->use_empty())
+      ref.erase();
   }
   source.erase();
+}
+
+/// The kernels of a product are the same for all of its experts.
+LogicalResult QuantizeWeights::checkExperts(ExpertLinearOp op,
+                                            SymbolTable &symbols) {
+  SmallVector<Attribute> formats;
+  for (Value weight : op.getWeights()) {
+    auto ref = weight.getDefiningOp<ParamRefOp>();
+    formats.push_back(
+        ref ? symbols.lookup(ref.getParam())->getAttr(kQuantizeAttr)
+            : Attribute());
+  }
+  if (llvm::all_equal(formats))
+    return success();
+  return op.emitOpError() << "has experts of different formats, expected the "
+                          << "same for all of them";
+}
+
+void QuantizeWeights::joinParts(ExpertLinearOp op) {
+  SmallVector<Value> old(op.getWeights()), parts;
+  if (!expertParts.contains(old.front()))
+    return;
+  for (size_t part = 0; part < 3; ++part)
+    for (Value weight : old)
+      parts.push_back(expertParts[weight][part]);
+  OpBuilder builder(op);
+  auto product = ExpertLinearOp::create(builder, op.getLoc(), op.getType(),
+                                        op.getInput(), op.getChoices(), parts,
+                                        expertFormats[old.front()]);
+  op.replaceAllUsesWith(product.getResult());
+  op.erase();
+  // Experts can share a weight.
+  llvm::SetVector<Value> unique(old.begin(), old.end());
+  for (Value weight : unique)
+    if (weight.use_empty())
+      weight.getDefiningOp()->erase();
 }

@@ -70,3 +70,17 @@ func.func @step(%worker: index, %workers: index, %tokens: memref<?xi32>,
 func.func @main(%threads: index, %x: memref<?xf32> {nju.name = "x"}, %weights: memref<?xi8>) {
   return
 }
+
+// -----
+
+// A slice is a descriptor with an address and a first size of its own.
+// CHECK-LABEL: llvm.func @slice
+// CHECK: %[[AT:.*]] = llvm.add {{.*}} : i64
+// CHECK: llvm.inttoptr %[[AT]] : i64 to !llvm.ptr
+// CHECK: llvm.load
+func.func @slice(%x: memref<?x64xf32>, %begin: index, %count: index) -> f32 {
+  %zero = arith.constant 0 : index
+  %rows = exec.slice %x[%begin, %count] : memref<?x64xf32>
+  %value = memref.load %rows[%zero, %zero] : memref<?x64xf32>
+  return %value : f32
+}

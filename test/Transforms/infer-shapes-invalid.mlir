@@ -227,3 +227,11 @@ func.func @attention(%q: tensor<1x8x?x64xf32>, %k: tensor<1x2x7x64xf32>, %v: ten
   %0 = nju.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x8x?x64xf32>, tensor<1x2x7x64xf32>, tensor<1x2x8x64xf32>) -> tensor<?x?x?x?xf32>
   return
 }
+
+// -----
+
+func.func @main(%x: tensor<3x8xf32>, %c: tensor<4x2xi64>, %w: tensor<8x4xf32>) -> tensor<4x2x4xf32> {
+  // expected-error @+1 {{has input 'tensor<3x8xf32>' and choices 'tensor<4x2xi64>', expected the choices of as many tokens}}
+  %0 = nju.expert_matmul %x, %c, %w : (tensor<3x8xf32>, tensor<4x2xi64>, tensor<8x4xf32>) -> tensor<4x2x4xf32>
+  return %0 : tensor<4x2x4xf32>
+}

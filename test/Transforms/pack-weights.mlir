@@ -150,3 +150,44 @@ func.func @left_alone(%x: tensor<2x4x4xf32>) -> (tensor<2x4x4xf32>, tensor<2x4x4
   %5 = nju.matmul %x, %4 : (tensor<2x4x4xf32>, tensor<2x4x4xf32>) -> tensor<2x4x4xf32>
   return %3, %5 : tensor<2x4x4xf32>, tensor<2x4x4xf32>
 }
+
+// -----
+
+// All experts' matrices are packed.
+// CHECK: nju.param @w0 : tensor<1x8x32xf16> = #nju.file<"w.data", 0, tensor<4x8xf16>> {panels = 32 : i64, permutation = array<i64: 1, 0>}
+// CHECK: nju.param @w1 : tensor<1x8x32xf16> = #nju.file<"w.data", 64, tensor<4x8xf16>> {panels = 32 : i64, permutation = array<i64: 1, 0>}
+// CHECK-LABEL: @experts
+// CHECK: %[[W0:.*]] = nju.param_ref @w0
+// CHECK: %[[W1:.*]] = nju.param_ref @w1
+// CHECK: nju.expert_linear %arg0, %arg1, %[[W0]], %[[W1]] : (tensor<?x8xf32>, tensor<?x2xi64>, tensor<1x8x32xf16>, tensor<1x8x32xf16>) -> tensor<?x2x4xf32>
+// CHECK-NEXT: return
+nju.param @w0 : tensor<4x8xf16> = #nju.file<"w.data", 0, tensor<4x8xf16>>
+nju.param @w1 : tensor<4x8xf16> = #nju.file<"w.data", 64, tensor<4x8xf16>>
+func.func @experts(%x: tensor<?x8xf32>, %c: tensor<?x2xi64>) -> tensor<?x2x4xf32> {
+  %0 = nju.param_ref @w0 : tensor<4x8xf16>
+  %1 = nju.param_ref @w1 : tensor<4x8xf16>
+  %2 = nju.transpose %0 {permutation = array<i64: 1, 0>} : (tensor<4x8xf16>) -> tensor<8x4xf16>
+  %3 = nju.transpose %1 {permutation = array<i64: 1, 0>} : (tensor<4x8xf16>) -> tensor<8x4xf16>
+  %4 = nju.cast %2 : (tensor<8x4xf16>) -> tensor<8x4xf32>
+  %5 = nju.cast %3 : (tensor<8x4xf16>) -> tensor<8x4xf32>
+  %6 = nju.expert_matmul %x, %c, %4, %5 : (tensor<?x8xf32>, tensor<?x2xi64>, tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<?x2x4xf32>
+  return %6 : tensor<?x2x4xf32>
+}
+
+// -----
+
+// A matrix of a stack is a param of its own.
+// CHECK: nju.param @w.1 : tensor<1x8x32xf32> = #nju.file<"w.data", 192, tensor<4x8xf32>> {panels = 32 : i64, permutation = array<i64: 1, 0>}
+// CHECK-NOT: nju.param @w :
+// CHECK-LABEL: @stack
+// CHECK: %[[W:.*]] = nju.param_ref @w.1
+// CHECK: nju.linear %arg0, %[[W]]
+nju.param @w : tensor<3x4x8xf32> = #nju.file<"w.data", 64, tensor<3x4x8xf32>>
+func.func @stack(%x: tensor<?x8xf32>) -> tensor<?x4xf32> {
+  %one = nju.constant dense<1> : tensor<i64>
+  %0 = nju.param_ref @w : tensor<3x4x8xf32>
+  %1 = nju.gather %0, %one {axis = 0 : i64} : (tensor<3x4x8xf32>, tensor<i64>) -> tensor<4x8xf32>
+  %2 = nju.transpose %1 {permutation = array<i64: 1, 0>} : (tensor<4x8xf32>) -> tensor<8x4xf32>
+  %3 = nju.matmul %x, %2 : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  return %3 : tensor<?x4xf32>
+}

@@ -29,3 +29,18 @@ func.func @positions(%x: tensor<?xi32> {nju.name = "positions"}) -> tensor<?x1x6
 
 // expected-error @+1 {{has nju.quantize = 4 : i64, expected an #nju.lcq}}
 nju.param @w : tensor<4xf32> = dense<1.0> : tensor<4xf32> {nju.quantize = 4 : i64}
+
+// -----
+
+#four = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>
+#three = #nju.lcq<bits = 3, group = 32, rank = 1, scale_bits = 8, offset = false>
+
+nju.param @w0 : tensor<2x64x32xf16> = #nju.file<"w", 0, tensor<64x40xf16>> {nju.quantize = #four, panels = 32 : i64}
+nju.param @w1 : tensor<2x64x32xf16> = #nju.file<"w", 0, tensor<64x40xf16>> {nju.quantize = #three, panels = 32 : i64}
+func.func @formats(%x: tensor<?x64xf32>, %c: tensor<?x2xi64>) -> tensor<?x2x40xf32> {
+  %0 = nju.param_ref @w0 : tensor<2x64x32xf16>
+  %1 = nju.param_ref @w1 : tensor<2x64x32xf16>
+  // expected-error @+1 {{has experts of different formats, expected the same for all of them}}
+  %2 = nju.expert_linear %x, %c, %0, %1 : (tensor<?x64xf32>, tensor<?x2xi64>, tensor<2x64x32xf16>, tensor<2x64x32xf16>) -> tensor<?x2x40xf32>
+  return %2 : tensor<?x2x40xf32>
+}

@@ -84,3 +84,26 @@ func.func @exact(%x: tensor<?x64xf32>) -> tensor<?x100xf32> {
   %1 = nju.linear %x, %0 : (tensor<?x64xf32>, tensor<4x64x32xf32>) -> tensor<?x100xf32>
   return %1 : tensor<?x100xf32>
 }
+
+// -----
+
+#four = #nju.lcq<bits = 4, group = 32, rank = 1, scale_bits = 8, offset = false>
+
+// One expert has the weight of another.
+// CHECK-LABEL: @experts
+// CHECK-DAG: %[[C0:.*]] = nju.param_ref @w0 :
+// CHECK-DAG: %[[B0:.*]] = nju.param_ref @w0.basis
+// CHECK-DAG: %[[F0:.*]] = nju.param_ref @w0.factors
+// CHECK-DAG: %[[C1:.*]] = nju.param_ref @w1 :
+// CHECK-DAG: %[[B1:.*]] = nju.param_ref @w1.basis
+// CHECK-DAG: %[[F1:.*]] = nju.param_ref @w1.factors
+// CHECK: nju.expert_linear %arg0, %arg1, %[[C0]], %[[C1]], %[[C0]], %[[B0]], %[[B1]], %[[B0]], %[[F0]], %[[F1]], %[[F0]] {format = #nju.lcq<bits = 4
+// CHECK-NEXT: return
+nju.param @w0 : tensor<2x64x32xf16> = #nju.file<"w", 0, tensor<64x40xf16>> {nju.quantize = #four, panels = 32 : i64}
+nju.param @w1 : tensor<2x64x32xf16> = #nju.file<"w", 0, tensor<64x40xf16>> {nju.quantize = #four, panels = 32 : i64}
+func.func @experts(%x: tensor<?x64xf32>, %c: tensor<?x2xi64>) -> tensor<?x2x40xf32> {
+  %0 = nju.param_ref @w0 : tensor<2x64x32xf16>
+  %1 = nju.param_ref @w1 : tensor<2x64x32xf16>
+  %2 = nju.expert_linear %x, %c, %0, %1, %0 : (tensor<?x64xf32>, tensor<?x2xi64>, tensor<2x64x32xf16>, tensor<2x64x32xf16>, tensor<2x64x32xf16>) -> tensor<?x2x40xf32>
+  return %2 : tensor<?x2x40xf32>
+}

@@ -762,6 +762,37 @@ func.func @main(%x: tensor<2x?x5xf32>) -> (tensor<2x?x40xf32>, tensor<2x?x40xf32
   return %y, %z : tensor<2x?x40xf32>, tensor<2x?x40xf32>
 })",
      {{{2, 3, 5}}, {{2, 20, 5}}}},
+    // Two products of experts with an epilogue of both, then one of its result;
+    // 40 columns are no multiple of a panel, and experts are left alone.
+    {"expert_linear",
+     R"(
+nju.param @g0 : tensor<2x5x32xf32> = dense<0.25> : tensor<2x5x32xf32>
+nju.param @g1 : tensor<2x5x32xf32> = dense<-0.5> : tensor<2x5x32xf32>
+nju.param @g2 : tensor<2x5x32xf32> = dense<1.5> : tensor<2x5x32xf32>
+nju.param @u0 : tensor<2x5x32xf32> = dense<0.75> : tensor<2x5x32xf32>
+nju.param @u1 : tensor<2x5x32xf32> = dense<2.0> : tensor<2x5x32xf32>
+nju.param @u2 : tensor<2x5x32xf32> = dense<-1.0> : tensor<2x5x32xf32>
+nju.param @d0 : tensor<1x40x32xf16> = dense<0.125> : tensor<1x40x32xf16>
+nju.param @d1 : tensor<1x40x32xf16> = dense<-0.25> : tensor<1x40x32xf16>
+nju.param @d2 : tensor<1x40x32xf16> = dense<0.5> : tensor<1x40x32xf16>
+func.func @main(%x: tensor<?x5xf32>, %scores: tensor<?x3xf32>) -> tensor<?x2x7xf32> {
+  %choices = nju.top_k %scores {axis = 1 : i64, count = 2 : i64} : (tensor<?x3xf32>) -> tensor<?x2xi64>
+  %g0 = nju.param_ref @g0 : tensor<2x5x32xf32>
+  %g1 = nju.param_ref @g1 : tensor<2x5x32xf32>
+  %g2 = nju.param_ref @g2 : tensor<2x5x32xf32>
+  %u0 = nju.param_ref @u0 : tensor<2x5x32xf32>
+  %u1 = nju.param_ref @u1 : tensor<2x5x32xf32>
+  %u2 = nju.param_ref @u2 : tensor<2x5x32xf32>
+  %d0 = nju.param_ref @d0 : tensor<1x40x32xf16>
+  %d1 = nju.param_ref @d1 : tensor<1x40x32xf16>
+  %d2 = nju.param_ref @d2 : tensor<1x40x32xf16>
+  %g = nju.expert_linear %x, %choices, %g0, %g1, %g2 : (tensor<?x5xf32>, tensor<?x2xi64>, tensor<2x5x32xf32>, tensor<2x5x32xf32>, tensor<2x5x32xf32>) -> tensor<?x2x40xf32>
+  %u = nju.expert_linear %x, %choices, %u0, %u1, %u2 : (tensor<?x5xf32>, tensor<?x2xi64>, tensor<2x5x32xf32>, tensor<2x5x32xf32>, tensor<2x5x32xf32>) -> tensor<?x2x40xf32>
+  %h = nju.swiglu %g, %u : (tensor<?x2x40xf32>, tensor<?x2x40xf32>) -> tensor<?x2x40xf32>
+  %y = nju.expert_linear %h, %choices, %d0, %d1, %d2 : (tensor<?x2x40xf32>, tensor<?x2xi64>, tensor<1x40x32xf16>, tensor<1x40x32xf16>, tensor<1x40x32xf16>) -> tensor<?x2x7xf32>
+  return %y : tensor<?x2x7xf32>
+})",
+     {{{1, 5}, {1, 3}}, {{0, 5}, {0, 3}}, {{29, 5}, {29, 3}}}},
 };
 
 auto byName = [](const auto &info) { return std::string(info.param.name); };

@@ -48,6 +48,13 @@ inline llvm::SmallVector<mlir::func::FuncOp> programsOf(mlir::ModuleOp module) {
       }));
 }
 
+/// The argument that holds all weights, of @step or @main.
+inline mlir::Value weightsOf(mlir::func::FuncOp function) {
+  return function.getArgument(function.getName() == "step"
+                                  ? unsigned(kWeights)
+                                  : function.getNumArguments() - 1);
+}
+
 /// True for ops whose result is another view of operand 0.
 inline bool isView(mlir::Operation *op) {
   return llvm::isa<mlir::memref::CastOp, mlir::memref::SubViewOp,

@@ -129,7 +129,9 @@ def ExpandLibraryOps : Pass<"exec-expand-library-ops", "::mlir::ModuleOp"> {
   let description = [{
     Launches kernels of the kernel library for the processor `target`. Products
     of the same rows share one packed copy of them. Operands that are not
-    contiguous are copied. Requires the final signature.
+    contiguous are copied. Requires the final signature. Where rows choose among
+    experts, choices are sorted, rows gathered in that order and put back
+    afterwards, and the kernel is run for each expert that has some.
 
     Before: `exec.linear ins(%x, %w) outs(%y)`. After:
     `exec.launch @nju_pack_rows ins(%x) outs(%packed)`,

@@ -35,6 +35,13 @@ llvm::Expected<llvm::SmallVector<HostTensor, 1>>
 executeLinear(LinearOp op, llvm::ArrayRef<HostTensor> inputs,
               const WeightMatrix &weight, const HostTensor &bias);
 
+/// Computes `nju.expert_linear`. `read(e)` gives the weight of expert e, and is
+/// called once for each that some token chooses.
+llvm::Expected<HostTensor>
+executeExperts(ExpertLinearOp op, const HostTensor &input,
+               const HostTensor &choices,
+               llvm::function_ref<llvm::Expected<WeightMatrix>(int64_t)> read);
+
 /// Computes `nju.embedding`.
 llvm::Expected<HostTensor> executeEmbedding(EmbeddingOp op,
                                             const WeightMatrix &weight,

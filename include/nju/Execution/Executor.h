@@ -106,6 +106,7 @@ private:
   llvm::ArrayRef<HostTensor> getOriginal(llvm::ArrayRef<HostTensor> runs) const;
   llvm::ArrayRef<HostTensor> getReplaced(llvm::ArrayRef<HostTensor> runs) const;
   llvm::Error replace(ExecutionListener::Weight &weight);
+  llvm::Expected<RunTensors> computeExperts(ExpertLinearOp op);
   llvm::Expected<RunTensors> computeEmbedding(EmbeddingOp op);
   llvm::Error set(mlir::Value value, RunTensors tensors);
   void release(mlir::Value value);

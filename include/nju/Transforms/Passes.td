@@ -117,10 +117,11 @@ def Recognize : Pass<"nju-recognize", "::mlir::ModuleOp"> {
   let summary = "Replace decomposed structures by one op each";
   let description = [{
     Finds RMSNorm, LayerNorm, GELU (with erf or tanh), SiLU, SwiGLU, rotary
-    position embeddings and attention in any of the spellings of exporters, and
-    nothing that only looks like them: axes, constants and the identity of the
-    values are compared. Runs after `--nju-infer-shapes`,
-    `--nju-fold-constants` and `--nju-widen-floats`.
+    position embeddings, attention and mixtures of experts in any of the
+    spellings of exporters, and nothing that only looks like them: axes,
+    constants and the identity of the values are compared, and indices are
+    evaluated. Runs after `--nju-infer-shapes`, `--nju-fold-constants` and
+    `--nju-widen-floats`.
 
     Before:
 
@@ -149,6 +150,7 @@ def Recognize : Pass<"nju-recognize", "::mlir::ModuleOp"> {
     Statistic<"numSwiGLU", "swiglu", "SwiGLUs found">,
     Statistic<"numRope", "rope", "Rotary embeddings found">,
     Statistic<"numAttention", "attention", "Attentions found">,
+    Statistic<"numExperts", "experts", "Mixtures of experts found">,
   ];
 }
 
@@ -282,6 +284,7 @@ def PackWeights : Pass<"nju-pack-weights", "::mlir::ModuleOp"> {
   }];
   let statistics = [
     Statistic<"numLinear", "linear", "Matmuls that became nju.linear">,
+    Statistic<"numExpertLinear", "expert-linear", "Products of experts that became nju.expert_linear">,
     Statistic<"numEmbeddings", "embeddings", "Look-ups in a packed matrix">,
     Statistic<"numRemoved", "removed", "Params that nobody uses">,
   ];

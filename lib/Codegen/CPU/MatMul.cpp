@@ -584,7 +584,12 @@ func::FuncOp KernelLibrary::packRows(LinearUnit unit) {
 Value KernelLibrary::countPacked(OpBuilder &b, Location loc, Value x,
                                  LinearUnit unit) {
   KernelBuilder k(b, loc, 1);
-  Value rows = k.dim(x, 0), depth = k.dim(x, 1);
+  return countPacked(b, loc, k.dim(x, 0), k.dim(x, 1), unit);
+}
+
+Value KernelLibrary::countPacked(OpBuilder &b, Location loc, Value rows,
+                                 Value depth, LinearUnit unit) {
+  KernelBuilder k(b, loc, 1);
   switch (unit) {
   case LinearUnit::FMA:
     break;

@@ -28,7 +28,8 @@ namespace nju {
 /// Otherwise values of one type share a buffer: a filled one would be copied,
 /// one that lives twice could not be placed between, and the buffer of the
 /// logits, which is the caller's, would hold activations as well.
-template <typename Op> static void separate(ModuleOp module) {
+template <typename Op>
+static void separate(ModuleOp module) {
   llvm::SmallVector<Op> shared;
   module.walk([&](Op op) { shared.push_back(op); });
   for (Op op : shared) {

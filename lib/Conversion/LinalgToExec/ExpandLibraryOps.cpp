@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "LibraryExpansion.h"
 #include "mlir/Dialect/AMX/AMXDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -26,69 +27,7 @@ namespace nju {
 #include "nju/Conversion/Passes.h.inc"
 } // namespace nju
 
-namespace {
-
-class Expansion {
-public:
-  Expansion(func::FuncOp function, nju::KernelLibrary &library,
-            nju::ActivationType activations)
-      : function(function), library(library), activations(activations) {}
-
-  LogicalResult run();
-
-private:
-  /// What products with quantized weights read of some rows.
-  struct Rounded {
-    Value source;
-    std::pair<int64_t, int64_t> key; ///< Columns of a group, of a line.
-    std::array<Value, 3> copies;     ///< Integers, scales, sums.
-  };
-
-  bool isTiled(LinearOp op) const;
-  void expand(LinearOp op);
-  void expand(DequantizeOp op);
-  func::FuncOp expandDense(ImplicitLocOpBuilder &b, LinearOp op,
-                           nju::LinearOptions &options,
-                           llvm::SmallVector<Value> &ins);
-  func::FuncOp expandQuantized(ImplicitLocOpBuilder &b, LinearOp op,
-                               const nju::LinearOptions &epilogue,
-                               llvm::SmallVector<Value> &ins);
-  LogicalResult expand(CachedAttentionOp op);
-  void launch(ImplicitLocOpBuilder &b, func::FuncOp kernel, ValueRange scalars,
-              ArrayRef<Value> ins, ArrayRef<Value> outs);
-  Value packed(ImplicitLocOpBuilder &b, Value rows, nju::LinearUnit unit);
-  Rounded allocateRounded(ImplicitLocOpBuilder &b, Value source, Value matrix,
-                          const nju::LCQLinearOptions &options);
-  llvm::ArrayRef<Value> rounded(ImplicitLocOpBuilder &b, Value rows,
-                                const nju::LCQLinearOptions &options);
-  LinearOp findReader(Operation *writer) const;
-  void prepareRows(ImplicitLocOpBuilder &b, LinearOp reader, Value matrix);
-  void finishRows(ImplicitLocOpBuilder &b, Value matrix);
-  Value counter(ImplicitLocOpBuilder &b);
-  void forgetWritten(Operation *op);
-  void forget(Value buffer);
-  FailureOr<nju::AttentionScratch>
-  scratchOf(CachedAttentionOp op, const nju::CachedAttentionOptions &options);
-  Value sharedBuffer(MemRefType type);
-
-  func::FuncOp function;
-  nju::KernelLibrary &library;
-  nju::ActivationType activations;
-  /// The function multiplies in bf16 by AMX, so that attention may as well.
-  bool hasTiles = false;
-  /// Packed copies of buffers that nobody wrote to since.
-  llvm::SmallVector<std::pair<Value, Value>> packs;
-  llvm::SmallVector<Rounded> roundings;
-  /// What the op at hand packs its result into.
-  std::optional<Rounded> ready;
-  /// What the attentions of all layers use one after the other.
-  llvm::SmallDenseMap<Type, Value> sharedBuffers;
-};
-
-} // namespace
-
-/// The same elements in the identity layout.
-static Value contiguous(ImplicitLocOpBuilder &b, Value buffer) {
+Value nju::exec::contiguous(ImplicitLocOpBuilder &b, Value buffer) {
   if (cast<MemRefType>(buffer.getType()).getLayout().isIdentity())
     return buffer;
   Value copy = allocLike(b, buffer);
@@ -96,8 +35,7 @@ static Value contiguous(ImplicitLocOpBuilder &b, Value buffer) {
   return copy;
 }
 
-/// All dimensions but the last `tail` as one.
-static Value flatten(ImplicitLocOpBuilder &b, Value buffer, int64_t tail) {
+Value nju::exec::flatten(ImplicitLocOpBuilder &b, Value buffer, int64_t tail) {
   auto type = cast<MemRefType>(buffer.getType());
   int64_t lead = type.getRank() - tail;
   llvm::SmallVector<ReassociationIndices> groups(tail + 1);
@@ -152,18 +90,19 @@ Value Expansion::packed(ImplicitLocOpBuilder &b, Value rows,
   return copy;
 }
 
-/// A number that is 0 before and after a launch. In a step it stays where it is
-/// from step to step; elsewhere it is set.
-Value Expansion::counter(ImplicitLocOpBuilder &b) {
-  auto type = MemRefType::get({1}, b.getI64Type());
+/// Numbers that are 0 before and after a launch. In a step they stay where they
+/// are from step to step; elsewhere they are set.
+Value Expansion::counter(ImplicitLocOpBuilder &b, int64_t count) {
+  auto type = MemRefType::get({count}, b.getI64Type());
   auto alloc = memref::AllocOp::create(b, type);
   if (function.getName() == "step") {
     alloc->setAttr(kZeroAttr, b.getUnitAttr());
     return alloc;
   }
   Value zero = arith::ConstantOp::create(b, b.getI64IntegerAttr(0));
-  Value first = arith::ConstantIndexOp::create(b, 0);
-  memref::StoreOp::create(b, zero, alloc, first);
+  for (int64_t i = 0; i < count; ++i)
+    memref::StoreOp::create(b, zero, alloc,
+                            Value(arith::ConstantIndexOp::create(b, i)));
   return alloc;
 }
 
@@ -173,7 +112,7 @@ static Value asLine(ImplicitLocOpBuilder &b, Value codes) {
       b, codes, llvm::ArrayRef<ReassociationIndices>({{0, 1}}));
 }
 
-static nju::LCQLinearOptions getOptions(nju::LCQAttr format) {
+nju::LCQLinearOptions nju::exec::getOptions(nju::LCQAttr format) {
   nju::LCQLinearOptions options;
   options.bits = format.getBits();
   options.group = format.getGroup();
@@ -287,7 +226,8 @@ LinearOp Expansion::findReader(Operation *writer) const {
     if (use == BufferUse::Other || reader)
       return {};
     reader = cast<LinearOp>(op);
-    if (!reader.getFormat() || !isPlain(reader.getInput()))
+    if (!reader.getFormat() || reader.getChoices() ||
+        !isPlain(reader.getInput()))
       return {};
   }
   return reader;
@@ -502,6 +442,9 @@ LogicalResult Expansion::expand(CachedAttentionOp op) {
 void Expansion::forget(Value buffer) {
   Value root = rootOf(buffer);
   llvm::erase_if(packs, [&](auto &pack) { return rootOf(pack.first) == root; });
+  llvm::erase_if(sortings, [&](const Sorted &sorted) {
+    return rootOf(sorted.choices) == root;
+  });
   llvm::erase_if(roundings, [&](const Rounded &rounded) {
     return rounded.key.first != 0 && rootOf(rounded.source) == root;
   });
@@ -529,7 +472,11 @@ LogicalResult Expansion::run() {
       continue;
     }
     Value output = cast<DestinationStyleOpInterface>(op).getDpsInits().front();
-    if (auto linear = dyn_cast<LinearOp>(op))
+    auto linear = dyn_cast<LinearOp>(op);
+    if (linear && linear.getChoices()) {
+      if (failed(expandExperts(linear)))
+        return failure();
+    } else if (linear)
       expand(linear);
     else if (auto dequantize = dyn_cast<DequantizeOp>(op))
       expand(dequantize);

@@ -92,6 +92,7 @@ static llvm::SmallVector<OpOperand *> chooseProducts(linalg::GenericOp op) {
   auto matches = [&](OpOperand *other) {
     LinearOp linear = getProduct(op, *other);
     return linear != last && linear.getInput() == last.getInput() &&
+           linear.getChoices() == last.getChoices() &&
            linear.getFormat() == last.getFormat() &&
            linear.getWeights().getTypes() == last.getWeights().getTypes();
   };
@@ -140,7 +141,8 @@ LinearOp EpilogueBuilder::build() {
     }
   auto fused = LinearOp::create(
       b, op.getLoc(), op.getResult(0).getType(), linears.front().getInput(),
-      weights, others, op.getDpsInits()[0], linears.front().getFormatAttr());
+      weights, linears.front().getChoices(), others, op.getDpsInits()[0],
+      linears.front().getFormatAttr(), linears.front().getExpertsAttr());
   size_t count = linears.size() + others.size();
   Block *block = b.createBlock(&fused.getEpilogue(), {},
                                llvm::SmallVector<Type>(count, b.getF32Type()),
@@ -179,6 +181,12 @@ static void fuse(linalg::GenericOp op) {
       return;
   llvm::SmallVector<OpOperand *> products = chooseProducts(op);
   if (products.empty())
+    return;
+  // Rows of products of experts are in another order than those of others.
+  bool hasExperts = llvm::any_of(products, [&](OpOperand *operand) {
+    return getProduct(op, *operand).getChoices() != nullptr;
+  });
+  if (hasExperts && products.size() != op.getDpsInputs().size())
     return;
   llvm::SmallVector<LinearOp> replaced;
   for (OpOperand *operand : products)

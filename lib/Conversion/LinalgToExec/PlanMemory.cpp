@@ -45,11 +45,11 @@ struct LayoutWeights : impl::LayoutWeightsBase<LayoutWeights> {
     SymbolTable symbols(module);
     int64_t end = 0;
     for (func::FuncOp function : programsOf(module)) {
-      unsigned weights = function.getName() == "step"
-                             ? unsigned(kWeights)
-                             : function.getNumArguments() - 1;
-      function.walk([&](WeightOp op) {
-        place(op, function.getArgument(weights), symbols, end);
+      function.walk([&](Operation *op) {
+        if (auto weight = dyn_cast<WeightOp>(op))
+          place(weight, weightsOf(function), symbols, end);
+        else if (auto table = dyn_cast<WeightTableOp>(op))
+          place(table, symbols, end);
       });
     }
     for (auto param : llvm::make_early_inc_range(module.getOps<ParamOp>()))
@@ -60,18 +60,43 @@ struct LayoutWeights : impl::LayoutWeightsBase<LayoutWeights> {
   }
 
   /// Offsets are given in the order of first use.
-  void place(WeightOp op, Value weights, SymbolTable &symbols, int64_t &end) {
-    ImplicitLocOpBuilder b(op.getLoc(), op);
-    auto param = symbols.lookup<ParamOp>(op.getParam());
+  int64_t offsetOf(StringRef name, SymbolTable &symbols, int64_t &end) {
+    auto param = symbols.lookup<ParamOp>(name);
     auto type = cast<RankedTensorType>(param.getType());
     auto offset = param->getAttrOfType<IntegerAttr>("nju.offset");
     if (!offset) {
       end = llvm::alignTo(end, kAlignment);
-      offset = b.getI64IntegerAttr(end);
+      offset = Builder(param).getI64IntegerAttr(end);
       param->setAttr("nju.offset", offset);
       end += type.getNumElements() * bytesOfElement(type.getElementType());
     }
-    Value start = arith::ConstantIndexOp::create(b, offset.getInt());
+    return offset.getInt();
+  }
+
+  void place(WeightTableOp op, SymbolTable &symbols, int64_t &end) {
+    llvm::SmallVector<int64_t> offsets;
+    for (auto param : op.getParams().getAsRange<FlatSymbolRefAttr>())
+      offsets.push_back(offsetOf(param.getValue(), symbols, end));
+    auto type = cast<MemRefType>(op.getType());
+    auto data = DenseElementsAttr::get(
+        RankedTensorType::get(type.getShape(), type.getElementType()),
+        ArrayRef<int64_t>(offsets));
+    OpBuilder b(op);
+    OpBuilder atTop = OpBuilder::atBlockBegin(getOperation().getBody());
+    auto global = memref::GlobalOp::create(
+        atTop, op.getLoc(), "weight_table", b.getStringAttr("private"), type,
+        data, /*constant=*/true, /*alignment=*/nullptr);
+    symbols.insert(global);
+    op.replaceAllUsesWith(
+        memref::GetGlobalOp::create(b, op.getLoc(), type, global.getSymName())
+            .getResult());
+    op.erase();
+  }
+
+  void place(WeightOp op, Value weights, SymbolTable &symbols, int64_t &end) {
+    ImplicitLocOpBuilder b(op.getLoc(), op);
+    Value start = arith::ConstantIndexOp::create(
+        b, offsetOf(op.getParam(), symbols, end));
     Value view =
         memref::ViewOp::create(b, op.getType(), weights, start, ValueRange{});
     op.replaceAllUsesWith(view);
@@ -175,6 +200,10 @@ static std::optional<Bounds> boundsOf(Value value, int64_t tokens) {
   if (isa<arith::MinSIOp>(def))
     return Bounds{std::min(x[0].low, x[1].low), std::min(x[0].high, x[1].high)};
   bool natural = llvm::all_of(x, [](Bounds b) { return b.low >= 0; });
+  if (isa<arith::MaxUIOp>(def) && natural)
+    return Bounds{std::max(x[0].low, x[1].low), std::max(x[0].high, x[1].high)};
+  if (isa<arith::MinUIOp>(def) && natural)
+    return Bounds{std::min(x[0].low, x[1].low), std::min(x[0].high, x[1].high)};
   if (isa<arith::MulIOp>(def) && natural)
     return combine(x[0], x[1], llvm::checkedMul<int64_t>);
   if (isa<arith::DivUIOp, arith::DivSIOp>(def) && natural && x[1].low > 0)

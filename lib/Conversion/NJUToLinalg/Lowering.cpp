@@ -370,6 +370,7 @@ struct ConvertNJUToLinalg : impl::ConvertNJUToLinalgBase<ConvertNJUToLinalg> {
     lowering::populateElementwise(table);
     lowering::populateShape(table);
     lowering::populateIndexing(table);
+    lowering::populateExperts(table);
     lowering::populateMatMul(table);
     lowering::populateReduction(table);
     lowering::populateNormalization(table);

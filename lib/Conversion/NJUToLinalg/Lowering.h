@@ -280,6 +280,7 @@ mlir::Value emitSoftmax(mlir::Value tensor, int64_t axis, bool log,
 void populateElementwise(Table &table);
 void populateShape(Table &table);
 void populateIndexing(Table &table);
+void populateExperts(Table &table);
 void populateMatMul(Table &table);
 void populateReduction(Table &table);
 void populateNormalization(Table &table);

@@ -154,9 +154,9 @@ static LogicalResult lowerLinear(OpTy op, Lowering &lowering,
     operands.push_back(lowering[weight]);
   if (op.getBias())
     others.push_back(lowering[op.getBias()]);
-  auto product =
-      nju::exec::LinearOp::create(lowering.b, type, input, operands, others,
-                                  lowering.empty(type, dims), format);
+  auto product = nju::exec::LinearOp::create(
+      lowering.b, type, input, operands,
+      /*choices=*/Value(), others, lowering.empty(type, dims), format);
   if (op.getBias())
     nju::exec::buildBiasEpilogue(lowering.b, op.getLoc(),
                                  product.getEpilogue());

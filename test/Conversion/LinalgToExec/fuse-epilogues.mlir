@@ -83,3 +83,32 @@ func.func @stays(%x: tensor<?x64xf32>, %w: tensor<4x64x32xf16>, %c: tensor<?xf32
   } -> tensor<?x100xf32>
   return %y, %z, %p : tensor<?x100xf32>, tensor<?x100xf32>, tensor<?x100xf32>
 }
+
+// -----
+
+#three = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
+
+// Rows of experts are in an order of their own: two products become one, but
+// what else is added is not.
+// CHECK-LABEL: @experts
+// CHECK: %[[P:.*]] = exec.linear ins(%arg0, %arg2, %arg3, %arg4, %arg5 : {{.*}}) choices(%arg1 : tensor<?x2xi64>) outs({{.*}}) epilogue {
+// CHECK-NEXT: ^bb0(%[[A:.*]]: f32, %[[B:.*]]: f32):
+// CHECK-NEXT: arith.mulf %[[A]], %[[B]]
+// CHECK: } {experts = 2 : i64}
+// CHECK: linalg.generic {{.*}} ins(%[[P]], %arg6
+// CHECK: return
+func.func @experts(%x: tensor<?x64xf32>, %c: tensor<?x2xi64>, %g0: tensor<4x64x32xf16>, %g1: tensor<4x64x32xf16>, %u0: tensor<4x64x32xf16>, %u1: tensor<4x64x32xf16>, %r: tensor<?x2x100xf32>, %y: tensor<?x2x100xf32>) -> tensor<?x2x100xf32> {
+  %g = exec.linear ins(%x, %g0, %g1 : tensor<?x64xf32>, tensor<4x64x32xf16>, tensor<4x64x32xf16>) choices(%c : tensor<?x2xi64>) outs(%y : tensor<?x2x100xf32>) {experts = 2 : i64} -> tensor<?x2x100xf32>
+  %u = exec.linear ins(%x, %u0, %u1 : tensor<?x64xf32>, tensor<4x64x32xf16>, tensor<4x64x32xf16>) choices(%c : tensor<?x2xi64>) outs(%y : tensor<?x2x100xf32>) {experts = 2 : i64} -> tensor<?x2x100xf32>
+  %p = linalg.generic {indexing_maps = [#three, #three, #three], iterator_types = ["parallel", "parallel", "parallel"]} ins(%g, %u : tensor<?x2x100xf32>, tensor<?x2x100xf32>) outs(%y : tensor<?x2x100xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %m = arith.mulf %a, %b : f32
+    linalg.yield %m : f32
+  } -> tensor<?x2x100xf32>
+  %s = linalg.generic {indexing_maps = [#three, #three, #three], iterator_types = ["parallel", "parallel", "parallel"]} ins(%p, %r : tensor<?x2x100xf32>, tensor<?x2x100xf32>) outs(%y : tensor<?x2x100xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %m = arith.addf %a, %b : f32
+    linalg.yield %m : f32
+  } -> tensor<?x2x100xf32>
+  return %s : tensor<?x2x100xf32>
+}

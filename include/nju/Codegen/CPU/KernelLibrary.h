@@ -32,6 +32,7 @@
 #include "nju/Support/LCQLayout.h"
 #include "llvm/ADT/StringMap.h"
 #include <algorithm>
+#include <functional>
 #include <optional>
 
 namespace nju {
@@ -78,6 +79,24 @@ struct LinearOptions {
   /// or null, which stores the product as it is. What it captures from above is
   /// constant.
   mlir::Region *epilogue = nullptr;
+};
+
+/// What a kernel that one expert runs does with an argument.
+struct ExpertArgument {
+  enum Kind {
+    Whole,  ///< It is the same for all experts.
+    Rows,   ///< Its first dimension are the rows of x, sorted by experts.
+    Packed, ///< The experts' parts lie behind each other, `countPacked` long.
+    Weight, ///< The expert's own, of `type`.
+    Item    ///< One element of the first dimension is the expert's.
+  };
+  Kind kind;
+  mlir::MemRefType type = {};
+  /// Columns of x, of which `countPacked` knows.
+  int64_t columns = 0;
+  /// The size of the first dimension for so many rows.
+  std::function<mlir::Value(mlir::OpBuilder &, mlir::Location, mlir::Value)>
+      countPacked = {};
 };
 
 /// What a product is computed with.
@@ -154,6 +173,10 @@ public:
   /// The number of elements that `packRows` makes of `x` (memref<?x?xf32>).
   static mlir::Value countPacked(mlir::OpBuilder &b, mlir::Location loc,
                                  mlir::Value x, LinearUnit unit);
+  /// The same for that many rows of `depth` elements.
+  static mlir::Value countPacked(mlir::OpBuilder &b, mlir::Location loc,
+                                 mlir::Value rows, mlir::Value depth,
+                                 LinearUnit unit);
 
   /// (worker, workers, x: memref<?x?xf32>, xp: memref<?xf32>,
   ///  w: memref<?x?x32xW>..., others: memref<?x?xf32> or memref<?xf32>...,
@@ -235,6 +258,31 @@ public:
   /// end; what is out of range then becomes the nearest row, as in the lowering
   /// of nju.embedding. Only the format in `options` matters. For any target.
   mlir::func::FuncOp lcqRows(const LCQLinearOptions &options);
+
+  /// (worker, workers, choices: memref<?x?xi64>, starts: memref<?xi64>,
+  ///  order: memref<?xi64>):
+  /// sorts the choices [T, C] by experts, those of an expert in their order:
+  /// `order` [T * C] gets their numbers t * C + c, and `starts` [experts + 1]
+  /// where each expert's begin. Choices out of range become the nearest expert.
+  mlir::func::FuncOp sortChoices();
+  /// (worker, workers, x: memref<?x?xf32>, order: memref<?xi64>,
+  ///  y: memref<?x?xf32>):
+  /// row i of y [T * C, K] is that of choice order[i]; x is [T, K] or [T * C,
+  /// K].
+  mlir::func::FuncOp gatherChoices();
+  /// (worker, workers, x: memref<?x?xf32>, order: memref<?xi64>,
+  ///  y: memref<?x?xf32>):
+  /// row order[i] of y becomes row i of x.
+  mlir::func::FuncOp scatterChoices();
+  /// (worker, workers, starts: memref<?xi64>,
+  ///  and if there are weights, all: memref<?xi8>, table: memref<?xi64>;
+  ///  buffers...):
+  /// runs `kernel`, whose arguments behind (worker, workers) are `arguments`,
+  /// for each expert that has rows; `starts` is from `sortChoices`. `buffers`
+  /// are those arguments that are no weights. The expert's weight number i lies
+  /// in `all` at byte table[i * experts + expert].
+  mlir::func::FuncOp forExperts(mlir::func::FuncOp kernel,
+                                llvm::ArrayRef<ExpertArgument> arguments);
 
   /// (worker, workers, before: index, max_sequences: index, cache_tokens:
   /// index,

@@ -73,6 +73,11 @@ void nju::exec::buildBiasEpilogue(OpBuilder b, Location loc, Region &epilogue) {
 }
 
 LogicalResult nju::exec::LinearOp::verify() {
+  if (getExperts() < 1 || (!getChoices() && getExperts() != 1) ||
+      (getChoices() && !getOthers().empty()))
+    return emitOpError() << "has " << getExperts() << " experts and "
+                         << getOthers().size() << " other operands, expected "
+                         << "choices for several experts and then no others";
   if (getWeights().size() % getWeightOperands() != 0)
     return emitOpError() << "has " << getWeights().size()
                          << " operands of weights with a format, expected "

@@ -124,9 +124,9 @@ FailureOr<HostTensor> nju::evaluateOp(Operation *op,
       return evaluation.fail("constant has unreadable elements");
     return value;
   }
-  for (auto family :
-       {evaluateElementwise, evaluateShape, evaluateIndexing, evaluateReduction,
-        evaluateMatMul, evaluateNormalization, evaluateAttention})
+  for (auto family : {evaluateElementwise, evaluateShape, evaluateIndexing,
+                      evaluateReduction, evaluateExperts, evaluateMatMul,
+                      evaluateNormalization, evaluateAttention})
     if (std::optional<EvalResult> result = family(evaluation))
       return *result;
   return evaluation.fail("'" + op->getName().getStringRef() +

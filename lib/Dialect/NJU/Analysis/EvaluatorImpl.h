@@ -50,6 +50,7 @@ std::optional<EvalResult> evaluateElementwise(const Evaluation &evaluation);
 std::optional<EvalResult> evaluateShape(const Evaluation &evaluation);
 std::optional<EvalResult> evaluateIndexing(const Evaluation &evaluation);
 std::optional<EvalResult> evaluateReduction(const Evaluation &evaluation);
+std::optional<EvalResult> evaluateExperts(const Evaluation &evaluation);
 std::optional<EvalResult> evaluateMatMul(const Evaluation &evaluation);
 std::optional<EvalResult> evaluateNormalization(const Evaluation &evaluation);
 std::optional<EvalResult> evaluateAttention(const Evaluation &evaluation);

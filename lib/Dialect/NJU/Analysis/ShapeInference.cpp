@@ -265,9 +265,9 @@ static std::optional<InferResult> inferParam(ShapeInference &shapes,
 
 static std::optional<InferResult> inferAny(ShapeInference &shapes,
                                            Operation *op) {
-  for (auto family :
-       {inferElementwise, inferShape, inferIndexing, inferReduction,
-        inferMatMul, inferNormalization, inferAttention, inferParam})
+  for (auto family : {inferElementwise, inferShape, inferIndexing,
+                      inferReduction, inferExperts, inferMatMul,
+                      inferNormalization, inferAttention, inferParam})
     if (std::optional<InferResult> result = family(shapes, op))
       return result;
   return std::nullopt;

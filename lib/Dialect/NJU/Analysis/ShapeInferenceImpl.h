@@ -36,6 +36,8 @@ std::optional<InferResult> inferIndexing(ShapeInference &shapes,
                                          mlir::Operation *op);
 std::optional<InferResult> inferReduction(ShapeInference &shapes,
                                           mlir::Operation *op);
+std::optional<InferResult> inferExperts(ShapeInference &shapes,
+                                        mlir::Operation *op);
 std::optional<InferResult> inferMatMul(ShapeInference &shapes,
                                        mlir::Operation *op);
 std::optional<InferResult> inferNormalization(ShapeInference &shapes,

@@ -66,3 +66,11 @@ func.func @linear_other(%x: memref<?x64xf32>, %w: memref<4x64x32xf16>, %o: memre
   }
   return
 }
+
+// -----
+
+func.func @experts(%x: memref<?x8xf32>, %w: memref<1x8x32xf32>, %v: memref<1x8x32xf32>, %y: memref<?x4xf32>) {
+  // expected-error @+1 {{has 2 experts and 0 other operands, expected choices for several experts and then no others}}
+  exec.linear ins(%x, %w, %v : memref<?x8xf32>, memref<1x8x32xf32>, memref<1x8x32xf32>) outs(%y : memref<?x4xf32>) {experts = 2 : i64}
+  return
+}

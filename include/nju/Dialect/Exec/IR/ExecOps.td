@@ -80,6 +80,10 @@ def Exec_LinearOp : Exec_DestinationOp<"linear", [AttrSizedOperandSegments]> {
     the weights are f32. With `format`, each weight is three operands, the
     codes, the basis and the factors of a quantized matrix.
 
+    With `choices` `[T, C]`, as `nju.expert_linear`: each weight is one of
+    `experts` matrices of equal types, that which the row of the output `[T, C,
+    N]` chooses; then there are no `others`.
+
     Examples:
 
     ```mlir
@@ -98,18 +102,21 @@ def Exec_LinearOp : Exec_DestinationOp<"linear", [AttrSizedOperandSegments]> {
     ```
   }];
   let arguments = (ins Exec_AnyBuffer:$input, Variadic<Exec_AnyBuffer>:$weights,
+                       Optional<Exec_AnyBuffer>:$choices,
                        Variadic<Exec_AnyBuffer>:$others, Exec_AnyBuffer:$output,
-                       OptionalAttr<NJU_LCQAttr>:$format);
+                       OptionalAttr<NJU_LCQAttr>:$format,
+                       DefaultValuedAttr<I64Attr, "1">:$experts);
   let regions = (region MaxSizedRegion<1>:$epilogue);
   let assemblyFormat = [{
     `ins` `(` $input `,` $weights `:` type($input) `,` type($weights) `)`
+    (`choices` `(` $choices^ `:` type($choices) `)`)?
     (`with` `(` $others^ `:` type($others) `)`)? `outs` `(` $output `:` type($output) `)`
     (`epilogue` $epilogue^)? attr-dict (`->` type($result)^)?
   }];
   let extraClassDeclaration = [{
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getOutputMutable(); }
-    /// Operands that are one weight.
-    int64_t getWeightOperands() { return getFormat() ? 3 : 1; }
+    /// Operands that are one weight of all experts.
+    int64_t getWeightOperands() { return getExperts() * (getFormat() ? 3 : 1); }
     /// Products of the input: weights.
     int64_t getNumProducts() { return getWeights().size() / getWeightOperands(); }
   }];
@@ -140,6 +147,49 @@ def Exec_DequantizeOp : Exec_DestinationOp<"dequantize"> {
     type($basis) `,` type($factors) `,` type($rows) `)`
     `outs` `(` $output `:` type($output) `)` attr-dict (`->` type($result)^)?
   }];
+}
+
+def Exec_WeightTableOp : Op<Exec_Dialect, "weight_table", [Pure]> {
+  let summary = "Where weights lie";
+  let description = [{
+    For each of the `params`, how many bytes the `nju.param` lies behind the
+    beginning of the weights, in their order. Kernels that choose among weights
+    read it.
+
+    Example:
+
+    ```mlir
+    nju.param @a : tensor<4xf32> = dense<1.0> : tensor<4xf32>
+    nju.param @b : tensor<4xf32> = dense<2.0> : tensor<4xf32>
+    func.func @f() {
+      %table = exec.weight_table [@a, @b] : memref<2xi64>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins TypedArrayAttrBase<FlatSymbolRefAttr, "symbols">:$params);
+  let results = (outs MemRefRankOf<[I64], [1]>:$result);
+  let assemblyFormat = "$params attr-dict `:` type($result)";
+}
+
+def Exec_SliceOp : Op<Exec_Dialect, "slice", [Pure, AllTypesMatch<["source", "result"]>]> {
+  let summary = "Some of a buffer's first dimension, as a buffer of its own";
+  let description = [{
+    `count` elements of the first dimension from `begin` on. Unlike a subview it
+    has the identity layout, so that kernels take it as any buffer.
+
+    Example:
+
+    ```mlir
+    func.func @f(%x: memref<?x64xf32>, %begin: index, %count: index) {
+      %rows = exec.slice %x[%begin, %count] : memref<?x64xf32>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins AnyMemRef:$source, Index:$begin, Index:$count);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$source `[` $begin `,` $count `]` attr-dict `:` type($source)";
 }
 
 def Exec_YieldOp : Op<Exec_Dialect, "yield", [Pure, Terminator, HasParent<"LinearOp">]> {

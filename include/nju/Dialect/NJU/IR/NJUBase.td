@@ -25,7 +25,7 @@ def NJU_Dialect : Dialect {
     that name bytes of a file: no weight byte enters the IR.
 
     Families, each in a file of its own on every level: element-wise, shape
-    (data movement), matmul, reduction, normalization, attention, MLP.
+    (data movement), matmul, experts, reduction, normalization, attention, MLP.
   }];
   let useDefaultAttributePrinterParser = 1;
   let hasConstantMaterializer = 1;

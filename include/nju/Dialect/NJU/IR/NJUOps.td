@@ -12,6 +12,7 @@
 include "nju/Dialect/NJU/IR/NJUBase.td"
 include "nju/Dialect/NJU/IR/Attention.td"
 include "nju/Dialect/NJU/IR/Elementwise.td"
+include "nju/Dialect/NJU/IR/Experts.td"
 include "nju/Dialect/NJU/IR/MatMul.td"
 include "nju/Dialect/NJU/IR/MLP.td"
 include "nju/Dialect/NJU/IR/Normalization.td"
