@@ -66,6 +66,7 @@ private:
     RewritePatternSet patterns(function.getContext());
     populateRecognizeNormalization(patterns, recognition);
     populateRecognizeActivation(patterns, recognition);
+    populateRecognizeGatheredExperts(patterns, recognition);
     populateRecognizeRope(patterns, recognition);
     populateRecognizeAttention(patterns, recognition);
     ShapeListener listener(recognition.shapes);
@@ -74,6 +75,9 @@ private:
     if (failed(applyPatternsGreedily(function, std::move(patterns), config)))
       return function.emitError()
              << "recognition of '" << function.getName() << "' does not end";
+    // What experts compute is recognised first: it is compared as a whole.
+    IRRewriter shapedRewriter(function.getContext(), &listener);
+    recognizeExperts(function, recognition, shapedRewriter);
     count(recognition);
     return success();
   }
@@ -86,6 +90,7 @@ private:
     numSwiGLU += recognition.swiglus;
     numRope += recognition.ropes;
     numAttention += recognition.attentions;
+    numExperts += recognition.experts;
   }
 };
 

@@ -20,7 +20,7 @@ namespace nju {
 struct Recognition {
   ShapeInference shapes;
   unsigned rmsNorms = 0, layerNorms = 0, gelus = 0, silus = 0, swiglus = 0;
-  unsigned ropes = 0, attentions = 0;
+  unsigned ropes = 0, attentions = 0, experts = 0;
 
   /// True if two values certainly have the same dimensions.
   bool haveSameShape(mlir::Value a, mlir::Value b);
@@ -30,10 +30,16 @@ void populateRecognizeNormalization(mlir::RewritePatternSet &patterns,
                                     Recognition &recognition);
 void populateRecognizeActivation(mlir::RewritePatternSet &patterns,
                                  Recognition &recognition);
+void populateRecognizeGatheredExperts(mlir::RewritePatternSet &patterns,
+                                      Recognition &recognition);
 void populateRecognizeRope(mlir::RewritePatternSet &patterns,
                            Recognition &recognition);
 void populateRecognizeAttention(mlir::RewritePatternSet &patterns,
                                 Recognition &recognition);
+
+/// Replaces mixtures of experts. `rewriter` must keep the shapes in step.
+void recognizeExperts(mlir::func::FuncOp function, Recognition &recognition,
+                      mlir::RewriterBase &rewriter);
 
 } // namespace nju
 

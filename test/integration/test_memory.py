@@ -16,7 +16,8 @@ BIN = pathlib.Path(os.environ.get("NJU_BIN_DIR", ROOT / "build/bin"))
 TARGET = os.environ.get("NJU_TEST_TARGET", "host")
 MODELS = ["examples/tiny-stories/model.onnx",
           "test/fixtures/llama-gqa-torchscript-opset17-past-bf16.onnx",
-          "test/fixtures/gpt2-torchscript-opset17-past-f16.onnx"]
+          "test/fixtures/gpt2-torchscript-opset17-past-f16.onnx",
+          "test/fixtures/qwen3moe-torchscript-opset17-past.onnx"]
 PAGES = 64 << 20  # what a program takes whatever it does: code, stacks, libraries
 
 

@@ -19,7 +19,8 @@ from onnx import numpy_helper
 
 from test_ragged_batch import BIN, ROOT, TARGET, Runtime
 
-MODELS = ["llama-gqa-dynamo-opset18-past", "llama3-tied-dynamo-opset18", "gpt2-torchscript-opset17"]
+MODELS = ["llama-gqa-dynamo-opset18-past", "llama3-tied-dynamo-opset18", "gpt2-torchscript-opset17",
+          "qwen3moe-torchscript-opset17-past"]
 FORMATS = ["lcq4", "lcq3", "lcq:bits=2,group=32,rank=2,double-quant=16,offset"]
 # Of the logits, relative to the largest. What int8 and int16 lose is rounding of x.
 TOLERANCES = {"f32": 1e-5, "int16": 1e-3, "int8": 0.1}

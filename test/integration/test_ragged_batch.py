@@ -20,7 +20,8 @@ TARGET = os.environ.get("NJU_TEST_TARGET", "host")
 MODELS = ["examples/tiny-stories/model.onnx",
           "test/fixtures/mistral-window6-torchscript-opset17.onnx",
           "test/fixtures/gpt2-torchscript-opset17-past-f16.onnx",
-          "test/fixtures/llama-gqa-torchscript-opset17-past-bf16.onnx"]
+          "test/fixtures/llama-gqa-torchscript-opset17-past-bf16.onnx",
+          "test/fixtures/qwen3moe-torchscript-opset17-past.onnx"]
 INT32_P = ctypes.POINTER(ctypes.c_int32)
 os.environ["NJU_CORES"] = "5"  # five threads, wherever the test runs
 
