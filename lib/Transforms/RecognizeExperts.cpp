@@ -221,9 +221,7 @@ private:
                           RewriterBase &rewriter);
   RankedTensorType chosenType(int64_t columns, Type elementType);
 
-  int64_t numExperts() {
-    return tensorType(choices.getInput()).getDimSize(1);
-  }
+  int64_t numExperts() { return tensorType(choices.getInput()).getDimSize(1); }
   int64_t numChoices() { return choices.getType().getDimSize(1); }
   SymbolicExpr tokenDim() { return shapes.dims(choices)[0]; }
 

@@ -95,9 +95,8 @@ Value repeatedFrom(Value value, int64_t count) {
   auto reshape = value.getDefiningOp<ReshapeOp>();
   auto broadcast = reshape ? reshape.getInput().getDefiningOp<BroadcastToOp>()
                            : BroadcastToOp();
-  auto unsqueeze = broadcast
-                       ? broadcast.getInput().getDefiningOp<UnsqueezeOp>()
-                       : UnsqueezeOp();
+  auto unsqueeze = broadcast ? broadcast.getInput().getDefiningOp<UnsqueezeOp>()
+                             : UnsqueezeOp();
   if (!unsqueeze || unsqueeze.getAxes() != ArrayRef<int64_t>(1) ||
       rankOf(unsqueeze.getInput()) != 2 || rankOf(broadcast) != 3 ||
       tensorType(broadcast).getDimSize(1) != count ||
@@ -141,8 +140,8 @@ std::optional<Gathered> matchGathered(Value value, int64_t rank) {
 /// matmul(w, unsqueeze(x, 2)) or matmul(unsqueeze(x, 1), w), without the 1.
 std::optional<Product> matchProduct(Value value) {
   auto squeeze = value.getDefiningOp<SqueezeOp>();
-  auto matmul = squeeze ? squeeze.getInput().getDefiningOp<MatMulOp>()
-                        : MatMulOp();
+  auto matmul =
+      squeeze ? squeeze.getInput().getDefiningOp<MatMulOp>() : MatMulOp();
   if (!matmul || rankOf(matmul) != 3 || squeeze.getAxes().size() != 1)
     return std::nullopt;
   bool isColumn = squeeze.getAxes()[0] == 2;
@@ -152,8 +151,7 @@ std::optional<Product> matchProduct(Value value) {
       unsqueeze.getAxes() != ArrayRef<int64_t>(isColumn ? 2 : 1) ||
       squeeze.getAxes()[0] == 0 || rankOf(unsqueeze.getInput()) != 2)
     return std::nullopt;
-  auto weights =
-      matchGathered(isColumn ? matmul.getLhs() : matmul.getRhs(), 3);
+  auto weights = matchGathered(isColumn ? matmul.getLhs() : matmul.getRhs(), 3);
   if (!weights)
     return std::nullopt;
   // On the right, what is not transposed is [K, N].
@@ -226,13 +224,11 @@ bool ChoiceRows::acceptsOp(Operation *op) {
     return false;
   if (auto slice = dyn_cast<SliceOp>(op))
     return slice.getAxes() == ArrayRef<int64_t>(1) &&
-           !ShapedType::isDynamic(lastDim(slice)) &&
-           accepts(slice.getInput());
+           !ShapedType::isDynamic(lastDim(slice)) && accepts(slice.getInput());
   if (!isElementwise(op))
     return false;
   return llvm::all_of(op->getOperands(), [&](Value operand) {
-    return isRowConstant(operand) ||
-           (rankOf(operand) == 2 && accepts(operand));
+    return isRowConstant(operand) || (rankOf(operand) == 2 && accepts(operand));
   });
 }
 
@@ -246,8 +242,7 @@ RankedTensorType ChoiceRows::typeOf(Value value) {
 /// A number of the graph as a scalar constant.
 static Value createIndex(OpBuilder &builder, Location loc, int64_t value) {
   auto type = RankedTensorType::get({}, builder.getI64Type());
-  return ConstantOp::create(builder, loc,
-                            DenseElementsAttr::get(type, value));
+  return ConstantOp::create(builder, loc, DenseElementsAttr::get(type, value));
 }
 
 Value ChoiceRows::buildProduct(const Product &product, Location loc,
@@ -266,8 +261,8 @@ Value ChoiceRows::buildProduct(const Product &product, Location loc,
   SmallVector<Value> weights;
   for (int64_t expert = 0; expert < stack.getDimSize(0); ++expert) {
     Value weight = GatherOp::create(
-        builder, loc, matrix.clone(tensorType(source).getElementType()),
-        source, createIndex(builder, loc, expert), /*axis=*/0);
+        builder, loc, matrix.clone(tensorType(source).getElementType()), source,
+        createIndex(builder, loc, expert), /*axis=*/0);
     if (weight.getType() != matrix)
       weight = CastOp::create(builder, loc, matrix, weight);
     if (isTransposed)
@@ -275,10 +270,10 @@ Value ChoiceRows::buildProduct(const Product &product, Location loc,
                                    ArrayRef<int64_t>({1, 0}));
     weights.push_back(weight);
   }
-  Value input = isShared(product.input)
-                    ? repeatedFrom(product.input,
-                                   tensorType(choices).getDimSize(1))
-                    : build(product.input, builder);
+  Value input =
+      isShared(product.input)
+          ? repeatedFrom(product.input, tensorType(choices).getDimSize(1))
+          : build(product.input, builder);
   auto result = RankedTensorType::get({tensorType(choices).getDimSize(0),
                                        tensorType(choices).getDimSize(1),
                                        type.getDimSize(1)},
@@ -348,8 +343,8 @@ struct GatheredExperts : OpRewritePattern<ReduceSumOp> {
     if (own != wanted || lastDim(reshape) != lastDim(op))
       return rewriter.notifyMatchFailure(op, "another sum");
     Value result = rows.build(reshape.getInput(), rewriter);
-    rewriter.replaceOpWithNewOp<ReduceSumOp>(
-        op, op.getType(), result, op.getAxes(), /*keep_dims=*/false);
+    rewriter.replaceOpWithNewOp<ReduceSumOp>(op, op.getType(), result,
+                                             op.getAxes(), /*keep_dims=*/false);
     ++recognition.experts;
     return success();
   }

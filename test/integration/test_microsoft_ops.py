@@ -294,6 +294,49 @@ class EmbeddingTest(OpsTest):
         })
 
 
+def experts(random, *, shape=(5, 8), count=4, hidden=6, third=False, biases=True,
+            **attributes) -> Case:
+    """A mixture of experts; `third` multiplies what is activated."""
+    depth, tokens = shape[-1], int(np.prod(shape[:-1]))
+    wide = hidden * (2 if attributes["activation_type"] == "swiglu" else 1)
+    inputs = [rows(random, *shape), rows(random, tokens, count),
+              rows(random, count, wide, depth), rows(random, count, wide),
+              rows(random, count, depth, hidden), rows(random, count, depth)]
+    if third:
+        inputs += [rows(random, count, hidden, depth), rows(random, count, hidden)]
+    if not biases:
+        inputs[3::2] = [None] * len(inputs[3::2])
+    return Case("MoE", inputs, {"k": 2} | attributes, stored=tuple(range(2, 8)))
+
+
+class ExpertsTest(OpsTest):
+    def test_forms(self):
+        random = np.random.default_rng(11)
+        cases = {
+            name: experts(random, activation_type=name) for name in ("relu", "gelu", "silu", "identity")}
+        cases |= {
+            "normalized": experts(random, activation_type="silu", normalize_routing_weights=1),
+            "one": experts(random, activation_type="relu", k=1),
+            "all": experts(random, activation_type="relu", k=4, biases=False),
+            "batch": experts(random, shape=(2, 3, 8), activation_type="silu"),
+            "many": experts(random, shape=(70, 33), count=9, hidden=40, activation_type="relu"),
+            "alternating": experts(random, activation_type="swiglu", swiglu_fusion=1,
+                                   activation_alpha=1.702, activation_beta=1.0, swiglu_limit=1.0),
+        }
+        # ONNX Runtime has no kernel for a third matrix on the CPU: rows of the first and of
+        # the third in turn are the same.
+        gated = experts(random, activation_type="silu", third=True)
+        first, third = gated.inputs[2:4], gated.inputs[6:8]
+        joined = [np.stack(pair, 2).reshape(pair[0].shape[0], -1, *pair[0].shape[2:])
+                  for pair in zip(first, third)]
+        gated.reference = Case(
+            "MoE", [*gated.inputs[:2], *joined, *gated.inputs[4:6]],
+            {"k": 2, "activation_type": "swiglu", "swiglu_fusion": 1, "activation_alpha": 1.0,
+             "activation_beta": 0.0}, stored=tuple(range(2, 6)))
+        cases["gated"] = gated
+        self.compare(cases)
+
+
 class RefusalTest(unittest.TestCase):
     def expect(self, case: Case, message: str) -> None:
         model, _ = make_model({"node": case})
@@ -339,6 +382,21 @@ class RefusalTest(unittest.TestCase):
         self.expect(self_attention(random, do_rotary=1), "has do_rotary or")
         self.expect(Case("PackedMultiHeadAttention", [rows(random, 4, 3, 3, 8)], {"num_heads": 3}),
                     "has sequences packed without padding")
+
+    def test_experts(self):
+        random = np.random.default_rng(12)
+        for options, message in (
+                ({"activation_type": "tanh"}, "'activation_type' is 'tanh', expected relu, gelu"),
+                ({"activation_type": "relu", "use_sparse_mixer": 1}, "by the sparse mixer"),
+                ({"activation_type": "swiglu"}, "'swiglu_fusion' is 0, expected 1 (alternating)"),
+                ({"activation_type": "relu", "k": 5}, "and k = 5, expected [tokens, K]")):
+            self.expect(experts(random, **options), message)
+        short = experts(random, activation_type="relu")
+        short.inputs[3] = short.inputs[3][:, :-1]
+        self.expect(short, "has a bias 'tensor<4x5xf32>', expected [4, 6]")
+        other = experts(random, activation_type="silu", third=True)
+        other.inputs[6] = other.inputs[6][:, :-1]
+        self.expect(other, "has input 6 ")
 
 
 if __name__ == "__main__":

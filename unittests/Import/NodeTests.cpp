@@ -157,7 +157,7 @@ HostTensor NodeTest::getOutput(size_t index, mlir::MLIRContext *context) const {
   return toHost(outputs[index], context);
 }
 
-std::vector<NodeTest> nju::test::readKnownNodeTests() {
+std::vector<NodeTest> nju::test::readNodeTests() {
   llvm::StringSet<> known;
   for (const ONNXOpSupport &op : supportedONNXOps())
     known.insert(op.type);
@@ -168,17 +168,21 @@ std::vector<NodeTest> nju::test::readKnownNodeTests() {
     if (!llvm::sys::fs::is_directory(it->path()))
       continue;
     NodeTest test = readTest(it->path());
-    bool isKnown =
-        llvm::all_of(test.model.graph().node(), [&](const auto &node) {
-          return known.contains(node.op_type());
-        });
-    if (!isKnown)
-      continue;
+    for (const onnx::NodeProto &node : test.model.graph().node())
+      if (!known.contains(node.op_type()))
+        test.unknownOp = node.op_type();
     bindIntegers(test);
     tests.push_back(std::move(test));
   }
   llvm::sort(tests, [](const NodeTest &a, const NodeTest &b) {
     return a.name < b.name;
   });
+  return tests;
+}
+
+std::vector<NodeTest> nju::test::readKnownNodeTests() {
+  std::vector<NodeTest> tests = readNodeTests();
+  llvm::erase_if(tests,
+                 [](const NodeTest &test) { return !test.unknownOp.empty(); });
   return tests;
 }

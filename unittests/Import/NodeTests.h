@@ -27,6 +27,8 @@ struct NodeTest {
   std::string name;
   onnx::ModelProto model;
   std::vector<onnx::TensorProto> inputs, outputs;
+  /// An op of the model that the importer does not know; "" if there is none.
+  std::string unknownOp;
 
   /// The model is written to a file in `folder`; returns its path.
   std::string writeModel(const std::string &folder) const;
@@ -35,9 +37,10 @@ struct NodeTest {
   HostTensor getOutput(size_t index, mlir::MLIRContext *context) const;
 };
 
-/// The tests whose ops are all known to the importer, by name. Integer inputs
-/// are initializers: axes and sizes are constants in every exported model, and
-/// have to be for some ops.
+/// All tests, by name. Integer inputs are initializers: axes and sizes are
+/// constants in every exported model, and have to be for some ops.
+std::vector<NodeTest> readNodeTests();
+/// Those whose ops are all known to the importer.
 std::vector<NodeTest> readKnownNodeTests();
 
 /// With the relative error that ONNX's own runner allows for f32.

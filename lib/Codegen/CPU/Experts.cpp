@@ -48,8 +48,8 @@ class ChoiceSorter {
 public:
   ChoiceSorter(KernelBuilder &k, ValueRange arguments)
       : k(k), choices(arguments[2]), starts(arguments[3]), order(arguments[4]),
-        perToken(k.dim(choices, 1)), experts(k.sub(k.dim(starts, 0), k.index(1))) {
-  }
+        perToken(k.dim(choices, 1)),
+        experts(k.sub(k.dim(starts, 0), k.index(1))) {}
   void emit();
 
 private:
@@ -146,7 +146,8 @@ static void emitMove(KernelBuilder &k, func::FuncOp function,
 
 static llvm::SmallVector<Type> moveArguments(MLIRContext *context) {
   Builder types(context);
-  Type index = types.getIndexType(), rows = dynamicMemRef(2, types.getF32Type());
+  Type index = types.getIndexType(),
+       rows = dynamicMemRef(2, types.getF32Type());
   return {index, index, rows, dynamicMemRef(1, types.getI64Type()), rows};
 }
 
@@ -159,8 +160,8 @@ func::FuncOp KernelLibrary::gatherChoices() {
   KernelBuilder k(builder, module.getLoc(), target.getVectorLanes());
   Value x = function.getArgument(2), y = function.getArgument(4);
   // No rows have no choices; one is the least that divides.
-  Value perRow = k.max(
-      k.div(k.dim(y, 0), k.max(k.dim(x, 0), k.index(1))), k.index(1));
+  Value perRow =
+      k.max(k.div(k.dim(y, 0), k.max(k.dim(x, 0), k.index(1))), k.index(1));
   emitMove(k, function, [&](Value place, Value choice) {
     copyRow(k, x, k.div(choice, perRow), y, place);
   });
@@ -302,9 +303,8 @@ static std::string nameForExperts(StringRef kernel,
   return name;
 }
 
-func::FuncOp
-KernelLibrary::forExperts(func::FuncOp kernel,
-                          ArrayRef<ExpertArgument> arguments) {
+func::FuncOp KernelLibrary::forExperts(func::FuncOp kernel,
+                                       ArrayRef<ExpertArgument> arguments) {
   std::string name = nameForExperts(kernel.getSymName(), arguments);
   if (func::FuncOp known = lookup(name))
     return known;

@@ -42,8 +42,8 @@ private:
   /// What products with quantized weights read of some rows.
   struct Rounded {
     mlir::Value source;
-    std::pair<int64_t, int64_t> key; ///< Columns of a group, of a line.
-    std::array<mlir::Value, 3> copies;     ///< Integers, scales, sums.
+    std::pair<int64_t, int64_t> key;   ///< Columns of a group, of a line.
+    std::array<mlir::Value, 3> copies; ///< Integers, scales, sums.
   };
 
   /// Choices of experts, sorted; see `KernelLibrary::sortChoices`.
@@ -55,32 +55,38 @@ private:
   void expand(LinearOp op);
   void expand(DequantizeOp op);
   mlir::func::FuncOp expandDense(mlir::ImplicitLocOpBuilder &b, LinearOp op,
-                           LinearOptions &options,
-                           llvm::SmallVector<mlir::Value> &ins);
+                                 LinearOptions &options,
+                                 llvm::SmallVector<mlir::Value> &ins);
   mlir::func::FuncOp expandQuantized(mlir::ImplicitLocOpBuilder &b, LinearOp op,
-                               const LinearOptions &epilogue,
-                               llvm::SmallVector<mlir::Value> &ins);
+                                     const LinearOptions &epilogue,
+                                     llvm::SmallVector<mlir::Value> &ins);
   mlir::LogicalResult expand(CachedAttentionOp op);
   mlir::LogicalResult expandExperts(LinearOp op);
   Sorted sorted(mlir::ImplicitLocOpBuilder &b, LinearOp op);
+  llvm::SmallVector<ExpertOperand> packForExperts(mlir::ImplicitLocOpBuilder &b,
+                                                  LinearOp op,
+                                                  const Sorted &sorted,
+                                                  mlir::Value rows,
+                                                  LinearOptions &options);
   llvm::SmallVector<ExpertOperand>
-  packForExperts(mlir::ImplicitLocOpBuilder &b, LinearOp op, const Sorted &sorted,
-                 mlir::Value rows, LinearOptions &options);
-  llvm::SmallVector<ExpertOperand>
-  roundForExperts(mlir::ImplicitLocOpBuilder &b, const Sorted &sorted, mlir::Value rows,
-                  const LCQLinearOptions &options);
+  roundForExperts(mlir::ImplicitLocOpBuilder &b, const Sorted &sorted,
+                  mlir::Value rows, const LCQLinearOptions &options);
   void launchExperts(mlir::ImplicitLocOpBuilder &b, mlir::func::FuncOp kernel,
                      const Sorted &sorted, mlir::Value table,
                      llvm::ArrayRef<ExpertOperand> operands, unsigned outs);
-  void launch(mlir::ImplicitLocOpBuilder &b, mlir::func::FuncOp kernel, mlir::ValueRange scalars,
-              llvm::ArrayRef<mlir::Value> ins, llvm::ArrayRef<mlir::Value> outs);
-  mlir::Value packed(mlir::ImplicitLocOpBuilder &b, mlir::Value rows, LinearUnit unit);
-  Rounded allocateRounded(mlir::ImplicitLocOpBuilder &b, mlir::Value source, mlir::Value matrix,
-                          const LCQLinearOptions &options);
-  llvm::ArrayRef<mlir::Value> rounded(mlir::ImplicitLocOpBuilder &b, mlir::Value rows,
-                                const LCQLinearOptions &options);
+  void launch(mlir::ImplicitLocOpBuilder &b, mlir::func::FuncOp kernel,
+              mlir::ValueRange scalars, llvm::ArrayRef<mlir::Value> ins,
+              llvm::ArrayRef<mlir::Value> outs);
+  mlir::Value packed(mlir::ImplicitLocOpBuilder &b, mlir::Value rows,
+                     LinearUnit unit);
+  Rounded allocateRounded(mlir::ImplicitLocOpBuilder &b, mlir::Value source,
+                          mlir::Value matrix, const LCQLinearOptions &options);
+  llvm::ArrayRef<mlir::Value> rounded(mlir::ImplicitLocOpBuilder &b,
+                                      mlir::Value rows,
+                                      const LCQLinearOptions &options);
   LinearOp findReader(mlir::Operation *writer) const;
-  void prepareRows(mlir::ImplicitLocOpBuilder &b, LinearOp reader, mlir::Value matrix);
+  void prepareRows(mlir::ImplicitLocOpBuilder &b, LinearOp reader,
+                   mlir::Value matrix);
   void finishRows(mlir::ImplicitLocOpBuilder &b, mlir::Value matrix);
   mlir::Value counter(mlir::ImplicitLocOpBuilder &b, int64_t count = 1);
   void forgetWritten(mlir::Operation *op);
@@ -103,7 +109,6 @@ private:
   /// What the attentions of all layers use one after the other.
   llvm::SmallDenseMap<mlir::Type, mlir::Value> sharedBuffers;
 };
-
 
 /// The same elements in the identity layout.
 mlir::Value contiguous(mlir::ImplicitLocOpBuilder &b, mlir::Value buffer);

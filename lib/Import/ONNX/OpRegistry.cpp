@@ -15,6 +15,7 @@ OpRegistry::OpRegistry() {
   registerActivationOps(*this);
   registerAttentionOps(*this);
   registerMicrosoftAttentionOps(*this);
+  registerMicrosoftExpertOps(*this);
   registerConstantOps(*this);
   registerControlFlowOps(*this);
   registerConvolutionOps(*this);

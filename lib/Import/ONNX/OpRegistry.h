@@ -75,6 +75,7 @@ private:
 void registerActivationOps(OpRegistry &registry);
 void registerAttentionOps(OpRegistry &registry);
 void registerMicrosoftAttentionOps(OpRegistry &registry);
+void registerMicrosoftExpertOps(OpRegistry &registry);
 void registerConstantOps(OpRegistry &registry);
 void registerControlFlowOps(OpRegistry &registry);
 void registerConvolutionOps(OpRegistry &registry);

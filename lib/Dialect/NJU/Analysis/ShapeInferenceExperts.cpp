@@ -1,4 +1,5 @@
-//===- ShapeInferenceExperts.cpp - Shapes of mixtures of experts -*- C++ -*-===//
+//===- ShapeInferenceExperts.cpp - Shapes of mixtures of experts -*- C++
+//-*-===//
 //
 // Part of the NJU project, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -12,9 +13,10 @@ using namespace mlir;
 using namespace nju;
 using namespace nju::detail;
 
-/// As many rows as choices; the verifier knows the columns.
+/// As many rows as choices.
 template <typename OpTy>
-static InferResult inferChosen(ShapeInference &shapes, OpTy op) {
+static InferResult inferChosen(ShapeInference &shapes, OpTy op,
+                               SymbolicExpr columns) {
   Dims dims = dimsOf(shapes, op.getChoices());
   if (!unify(dims.front(), dimsOf(shapes, op.getInput()).front())) {
     op.emitOpError() << "has input " << op.getInput().getType()
@@ -22,16 +24,19 @@ static InferResult inferChosen(ShapeInference &shapes, OpTy op) {
                      << ", expected the choices of as many tokens";
     return failure();
   }
-  dims.push_back(
-      shapes.getContext().constant(op.getType().getShape().back()));
+  dims.push_back(columns);
   return Inferred{dims, elementTypeOf(op.getInput()), std::nullopt};
 }
 
 std::optional<InferResult> nju::detail::inferExperts(ShapeInference &shapes,
                                                      Operation *op) {
   if (auto matmul = dyn_cast<ExpertMatMulOp>(op))
-    return inferChosen(shapes, matmul);
+    return inferChosen(shapes, matmul,
+                       dimsOf(shapes, matmul.getWeights().front()).back());
+  // Panels are filled up: the type knows the columns.
   if (auto linear = dyn_cast<ExpertLinearOp>(op))
-    return inferChosen(shapes, linear);
+    return inferChosen(
+        shapes, linear,
+        shapes.getContext().constant(linear.getType().getShape().back()));
   return std::nullopt;
 }

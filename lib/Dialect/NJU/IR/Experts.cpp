@@ -16,14 +16,13 @@ template <typename OpTy>
 static LogicalResult verifyChoices(OpTy op, int64_t depth) {
   RankedTensorType input = op.getInput().getType(),
                    choices = op.getChoices().getType(), result = op.getType();
-  bool fits = choices.getRank() == 2 && result.getRank() == 3 &&
-              (input.getRank() == 2 || input.getRank() == 3) &&
-              input.getShape().back() == depth &&
-              result.getElementType().isF32() &&
-              result.getDimSize(1) == choices.getDimSize(1) &&
-              (input.getRank() == 2 ||
-               input.getDimSize(1) == choices.getDimSize(1)) &&
-              !ShapedType::isDynamic(choices.getDimSize(1));
+  bool fits =
+      choices.getRank() == 2 && result.getRank() == 3 &&
+      (input.getRank() == 2 || input.getRank() == 3) &&
+      input.getShape().back() == depth && result.getElementType().isF32() &&
+      result.getDimSize(1) == choices.getDimSize(1) &&
+      (input.getRank() == 2 || input.getDimSize(1) == choices.getDimSize(1)) &&
+      !ShapedType::isDynamic(choices.getDimSize(1));
   if (fits)
     return success();
   return op.emitOpError() << "makes " << result << " of " << input
@@ -37,8 +36,8 @@ static LogicalResult verifyWeights(Operation *op, ValueRange weights,
                                    Type expected) {
   for (Type type : weights.getTypes())
     if (type != expected)
-      return op->emitOpError() << "has a weight of type " << type
-                               << ", expected " << expected;
+      return op->emitOpError()
+             << "has a weight of type " << type << ", expected " << expected;
   return success();
 }
 
