@@ -22,7 +22,7 @@ from test_ragged_batch import BIN, TARGET
 # Relative to the largest value of an output.
 TOLERANCE = 2e-5
 ONNX_TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32,
-              np.dtype(np.int64): TensorProto.INT64}
+              np.dtype(np.int64): TensorProto.INT64, np.dtype(np.uint8): TensorProto.UINT8}
 
 
 @dataclasses.dataclass
@@ -65,34 +65,35 @@ def make_model(cases: dict[str, Case]) -> tuple[onnx.ModelProto, dict]:
     return helper.make_model(graph, opset_imports=opsets, ir_version=10), feeds
 
 
-def compile_and_run(model: onnx.ModelProto, feeds: dict, outputs: list[str]) -> list[np.ndarray]:
+def compile_and_run(model: onnx.ModelProto, feeds: dict, outputs: list[str],
+                    *options: str) -> list[np.ndarray]:
     with tempfile.TemporaryDirectory(prefix="nju-ops-") as folder:
         folder = pathlib.Path(folder)
         onnx.save(model, folder / "model.onnx")
         subprocess.run([BIN / "nju-compile", folder / "model.onnx", "-o", folder / "model",
-                        f"--target={TARGET}", "--quiet"], check=True)
-        options = []
+                        f"--target={TARGET}", "--quiet", *options], check=True)
+        inputs = []
         for i, (name, array) in enumerate(feeds.items()):
             np.save(folder / f"{i}.npy", array)
-            options += ["--input", f"{name}={folder}/{i}.npy"]
+            inputs += ["--input", f"{name}={folder}/{i}.npy"]
         (folder / "out").mkdir()
-        subprocess.run([BIN / "nju-run", "run", folder / "model.so", *options, "--output-dir",
+        subprocess.run([BIN / "nju-run", "run", folder / "model.so", *inputs, "--output-dir",
                         folder / "out"], check=True)
         return [np.load(folder / "out" / f"{name}.npy") for name in outputs]
 
 
 class OpsTest(unittest.TestCase):
-    def compare(self, cases: dict[str, Case]) -> None:
+    def compare(self, cases: dict[str, Case], *options: str) -> None:
         model, feeds = make_model(cases)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
         reference, reference_feeds = make_model(
             {name: case.reference or case for name, case in cases.items()})
-        session = onnxruntime.InferenceSession(reference.SerializeToString(), options,
+        session = onnxruntime.InferenceSession(reference.SerializeToString(), settings,
                                                providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
         expected = dict(zip(names, session.run(names, reference_feeds)))
-        actual = dict(zip(names, compile_and_run(model, feeds, names)))
+        actual = dict(zip(names, compile_and_run(model, feeds, names, *options)))
         for name in names:
             case, _, output = name.rpartition(".out")
             with self.subTest(name):
@@ -309,6 +310,23 @@ def experts(random, *, shape=(5, 8), count=4, hidden=6, third=False, biases=True
     return Case("MoE", inputs, {"k": 2} | attributes, stored=tuple(range(2, 8)))
 
 
+def quantized_experts(random, *, bits=4, block=0, depth=64, hidden=32, count=4, tokens=5,
+                      **attributes) -> Case:
+    wide = hidden * (2 if attributes["activation_type"] == "swiglu" else 1)
+
+    def matrices(height, width):
+        codes = random.integers(0, 256, (count, height, width * bits // 8), dtype=np.uint8)
+        shape = (count, height, width // block) if block else (count, height)
+        return [codes, random.uniform(0.01, 0.05, shape).astype(np.float32),
+                rows(random, count, height)]
+    inputs = [rows(random, tokens, depth), rows(random, tokens, count),
+              *matrices(wide, depth), *matrices(depth, hidden)]
+    if block:
+        attributes["block_size"] = block
+    return Case("QMoE", inputs, {"k": 2, "expert_weight_bits": bits} | attributes,
+                stored=tuple(range(2, 8)))
+
+
 class ExpertsTest(OpsTest):
     def test_forms(self):
         random = np.random.default_rng(11)
@@ -335,6 +353,29 @@ class ExpertsTest(OpsTest):
              "activation_beta": 0.0}, stored=tuple(range(2, 6)))
         cases["gated"] = gated
         self.compare(cases)
+
+    def test_quantized(self):
+        random = np.random.default_rng(13)
+        pairs = {"activation_type": "swiglu", "swiglu_fusion": 1, "activation_alpha": 1.702,
+                 "activation_beta": 1.0, "swiglu_limit": 7.0}
+        # ONNX Runtime rounds the rows to int8 here.
+        blocks8 = quantized_experts(random, bits=8, block=16, activation_type="identity")
+        x, scores, w1, s1, b1, w2, s2, b2 = blocks8.inputs
+        dense = [(w - np.float32(128)) * np.repeat(s, 16, -1) for w, s in ((w1, s1), (w2, s2))]
+        blocks8.reference = Case(
+            "MoE", [x, scores, dense[0], b1, dense[1], b2],
+            {"k": 2, "activation_type": "identity", "normalize_routing_weights": 1},
+            stored=tuple(range(2, 6)))
+        self.compare({
+            "rows4": quantized_experts(random, activation_type="relu"),
+            "rows8": quantized_experts(random, bits=8, activation_type="silu"),
+            "blocks4": quantized_experts(random, block=32, activation_type="relu"),
+            "blocks8": blocks8,
+            "normalized": quantized_experts(random, activation_type="relu",
+                                            normalize_routing_weights=1),
+            "pairs4": quantized_experts(random, block=32, **pairs),
+            "pairs8": quantized_experts(random, bits=8, tokens=40, **pairs),
+        }, "--activations=f32")
 
 
 class RefusalTest(unittest.TestCase):
@@ -391,6 +432,20 @@ class RefusalTest(unittest.TestCase):
                 ({"activation_type": "swiglu"}, "'swiglu_fusion' is 0, expected 1 (alternating)"),
                 ({"activation_type": "relu", "k": 5}, "and k = 5, expected [tokens, K]")):
             self.expect(experts(random, **options), message)
+        for options, message in (
+                ({"bits": 2}, "has weights of 2 bits, expected 4 or 8"),
+                ({"quant_type": "fp4"}, "has weights of type 'fp4'"),
+                ({"block": 8}, "'block_size' is 8, expected a power of two of at least 16")):
+            self.expect(quantized_experts(random, activation_type="relu", **options), message)
+        scales = quantized_experts(random, activation_type="relu")
+        scales.inputs[3] = scales.inputs[3][:, :-1]
+        self.expect(scales, "has scales of shape [4, 31], expected [4, 32]")
+        points = quantized_experts(random, activation_type="relu")
+        points.inputs += [None] * 3 + [np.zeros((4, 32), np.uint8)]
+        self.expect(points, "has input 11, expected no zero points")
+        narrow = quantized_experts(random, activation_type="relu")
+        narrow.inputs[2] = narrow.inputs[2][:, :, :-1]
+        self.expect(narrow, "has input 2 ")
         short = experts(random, activation_type="relu")
         short.inputs[3] = short.inputs[3][:, :-1]
         self.expect(short, "has a bias 'tensor<4x5xf32>', expected [4, 6]")

@@ -12,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Quantization.h"
+#include "BlockMatrix.h"
 #include "nju/Dialect/NJU/Analysis/ParamReader.h"
 #include <numeric>
 
@@ -54,9 +55,9 @@ static PackedIntegersAttr packedAttr(NodeImporter &node,
                                  rowBits, type.isSigned);
 }
 
-/// An input that has to be stored in the model.
-static std::optional<StoredTensor> requireStored(NodeImporter &node, int index,
-                                                 llvm::StringRef what) {
+std::optional<StoredTensor> onnx_import::requireStored(NodeImporter &node,
+                                                       int index,
+                                                       llvm::StringRef what) {
   std::optional<StoredTensor> tensor = node.storedInput(index);
   if (!tensor && !node.hasFailed())
     node.emitError() << "input " << index << " (" << what << ") is computed by "
@@ -76,12 +77,31 @@ static bool checkShape(NodeImporter &node, const StoredTensor &tensor,
   return false;
 }
 
+StoredTensor onnx_import::takePart(const StoredTensor &tensor, int64_t index) {
+  StoredTensor part = tensor;
+  part.name += "." + std::to_string(index);
+  part.shape.erase(part.shape.begin());
+  int64_t bytes = productOf(part.shape) * part.type.getIntOrFloatBitWidth() / 8;
+  auto type = RankedTensorType::get(part.shape, part.type);
+  if (auto file = dyn_cast<FileDataAttr>(tensor.data)) {
+    part.data = FileDataAttr::get(file.getContext(), file.getPath(),
+                                  file.getOffset() + index * bytes, type);
+    return part;
+  }
+  FailureOr<HostTensor> values =
+      HostTensor::fromAttr(cast<ElementsAttr>(tensor.data));
+  assert(succeeded(values) && "constants of the importer can be read");
+  part.data = DenseElementsAttr::getFromRawBuffer(
+      type, llvm::ArrayRef(values->bytes() + index * bytes, bytes));
+  return part;
+}
+
 static bool isFloat(Type type) {
   return type && isa<Float32Type, Float16Type, BFloat16Type>(type);
 }
 
-static bool checkIsFloat(NodeImporter &node, const StoredTensor &tensor,
-                         llvm::StringRef what) {
+bool onnx_import::checkIsFloat(NodeImporter &node, const StoredTensor &tensor,
+                               llvm::StringRef what) {
   if (isFloat(tensor.type))
     return true;
   node.emitError() << what << " are no floats, expected FLOAT, FLOAT16 or "
@@ -109,24 +129,6 @@ readInts(NodeImporter &node, const StoredTensor &tensor) {
 //===----------------------------------------------------------------------===//
 // Matrices in the form of MatMulNBits
 //===----------------------------------------------------------------------===//
-
-namespace {
-/// A matrix [rows, columns] in blocks of columns, in the form of MatMulNBits
-/// and GatherBlockQuantized.
-struct BlockMatrix {
-  int64_t rows, columns, blockSize;
-  PackedType type;
-  int64_t rowBits;
-  StoredTensor codes, scales;
-  Attribute zeroPoints;
-  int64_t zeroPoint = 0;
-  DenseI64ArrayAttr columnOrder;
-
-  int64_t getBlocks() const {
-    return llvm::divideCeilSigned(columns, blockSize);
-  }
-};
-} // namespace
 
 static bool checkBlockSize(NodeImporter &node, int64_t size) {
   if (size >= 16 && llvm::isPowerOf2_64(size) && size <= (int64_t(1) << 30))
@@ -169,8 +171,7 @@ static bool readZeroPoints(NodeImporter &node, int index, bool rowsOfBytes,
   return true;
 }
 
-/// The matrix in f32.
-static Value importMatrix(NodeImporter &node, const BlockMatrix &matrix) {
+Value onnx_import::importMatrix(NodeImporter &node, const BlockMatrix &matrix) {
   SmallVector<int64_t> shape{matrix.rows, matrix.columns};
   MLIRContext *context = node.graph().getContext();
   auto data = UniformDataAttr::get(
